@@ -1,0 +1,29 @@
+"""What a backend does: finds, cheaply, rows that contain the answer."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.queries import Queries
+from kernels.rows import Rows
+
+
+class Backend(Protocol):
+    """Scans rows in its own arithmetic, with a bound on its own rounding."""
+
+    name: str
+
+    def survivors(
+        self,
+        rows: Rows,
+        queries: Queries,
+        ks: Sequence[int],
+        keep_going: Callable[[], bool],
+    ) -> list[NDArray[np.int64] | None]:
+        """For each query, live rows that certainly include its k best by exact score, ties included.
+
+        None where the arithmetic is out of its range or too many rows survive: then every row is to
+        be scored. Raises Interrupted when `keep_going` says no between two blocks.
+        """

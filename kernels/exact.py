@@ -1,0 +1,102 @@
+"""The scores that count: float64, multiplied and summed along each row.
+
+A score depends on its query and its row alone, bit for bit: not on the batch, the block, the backend,
+or where the row lies. BLAS gives no such promise, so it is not used here.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.errors import Interrupted
+from kernels.queries import Metric, Queries
+from kernels.rows import Rows
+
+# float64 values gathered at once: 4 MiB, at any number of rows.
+_BLOCK_VALUES = 1 << 19
+
+Scores = NDArray[np.float64]
+RowNumbers = NDArray[np.int64]
+
+
+def score(vectors: NDArray[np.float32], query: NDArray[np.float32], metric: Metric) -> Scores:
+    """The scores of rows (m, d) for one query (d,): see Metric in control.proto for what they mean.
+
+    Cosine against an all-zero query or row is 0.
+    """
+    wide = query.astype(np.float64)
+    scores = np.empty(len(vectors))
+    step = max(1, _BLOCK_VALUES // len(query))
+    for start in range(0, len(vectors), step):
+        block = vectors[start : start + step].astype(np.float64)
+        scores[start : start + step] = _score_block(block, wide, metric)
+    return scores
+
+
+def _score_block(block: NDArray[np.float64], query: NDArray[np.float64], metric: Metric) -> Scores:
+    if metric == "euclidean":
+        np.subtract(block, query, out=block)
+        np.multiply(block, block, out=block)
+        return np.asarray(block.sum(axis=1))
+    dots = (block * query).sum(axis=1)
+    if metric == "dotproduct":
+        return np.asarray(dots)
+    np.multiply(block, block, out=block)
+    norms = np.sqrt(block.sum(axis=1)) * np.sqrt((query * query).sum())
+    return np.asarray(np.divide(dots, norms, out=np.zeros_like(dots), where=norms > 0))
+
+
+def best(
+    rows: RowNumbers, scores: Scores, k: int, larger_is_better: bool, keep_ties: bool
+) -> tuple[RowNumbers, Scores]:
+    """The k best of scored rows, best first, equal scores by row.
+
+    With `keep_ties`, rows that score exactly as the k-th are kept too.
+    """
+    keys = -scores if larger_is_better else scores
+    if keep_ties and len(rows) > k:
+        within = keys <= np.partition(keys, k - 1)[k - 1]
+        rows, scores, keys = rows[within], scores[within], keys[within]
+        order = np.lexsort((rows, keys))
+    else:
+        order = np.lexsort((rows, keys))[:k]
+    return rows[order], scores[order]
+
+
+def scan(
+    rows: Rows,
+    queries: Queries,
+    number: int,
+    k: int,
+    keep_ties: bool,
+    keep_going: Callable[[], bool],
+) -> tuple[RowNumbers, Scores]:
+    """The k best rows for one query by scoring every live row, in bounded memory.
+
+    The memory is that of one block and of k rows, and of the ties when those are asked for.
+    """
+    kept_rows = np.empty(0, np.int64)
+    kept_scores = np.empty(0)
+    step = max(1, _BLOCK_VALUES // rows.vectors.shape[1])
+    for start in range(rows.start, rows.stop, step):
+        if not keep_going():
+            raise Interrupted
+        numbers = np.arange(start, min(start + step, rows.stop))
+        block = rows.vectors[start : numbers[-1] + 1]
+        scores = score(block, queries.vectors[number], queries.metric)
+        live = rows.live(numbers)
+        if len(live) < len(numbers):
+            scores = scores[live - start]
+        kept_rows, kept_scores = best(
+            np.concatenate((kept_rows, live)),
+            np.concatenate((kept_scores, scores)),
+            *(k, queries.larger_is_better, keep_ties),
+        )
+    return kept_rows, kept_scores
+
+
+def to_wire(scores: Scores) -> NDArray[np.float32]:
+    """Scores as the nearest finite float32."""
+    largest = np.finfo(np.float32).max
+    return np.clip(scores, -largest, largest).astype(np.float32)

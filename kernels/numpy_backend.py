@@ -1,0 +1,181 @@
+"""The reference backend: float32 products by numpy, block by block.
+
+Each score is estimated in float32. With unit roundoff u = 2^-24 and g = d u / (1 - d u), a product of
+d terms summed in any order is off by at most g |q| |x| (Higham, Accuracy and Stability of Numerical
+Algorithms, 2nd ed., section 3.1), plus the underflow of each term. A row is kept while its estimate
+plus its error reaches the k-th best of (estimate minus error) among live rows: the k-th best row and
+every row that ties with it are then among the kept ones.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.errors import Interrupted
+from kernels.queries import Queries
+from kernels.rows import Rows
+
+# float32 scores of one block of rows, for all queries together: 2 MiB, which stays in the cache.
+SCORE_VALUES = 1 << 19
+# Rows of a block for a few queries: the cost of a block in Python is spread over so many.
+_BLOCK_ROWS_MAX = 1 << 14
+_BLOCK_ROWS_MIN = 256
+# Up to here each query is a matrix-vector product of its own, over pieces of the block that stay in
+# the cache from one query to the next; beyond it all queries are one matrix product.
+_SINGLE_QUERIES_MAX = 3
+_SINGLE_VALUES = 1 << 18
+# More survivors than this share of the rows, and exact scoring in place beats gathering them.
+_SURVIVORS_SHARE_MAX = 0.02
+_SURVIVORS_MIN = 4_096
+
+_UNIT = 2.0**-24
+_TINY = 2.0**-149
+# Within these norms float32 neither overflows nor loses more than the bounds say.
+_NORM_SAFE_MAX = 1e18
+_NORM_SAFE_MIN = 1e-18
+
+
+class NumpyBackend:
+    """Works everywhere. Not for two threads at a time: its score buffer is reused."""
+
+    name = "numpy"
+
+    def __init__(self) -> None:
+        self._scores = np.empty(SCORE_VALUES, np.float32)
+
+    def survivors(
+        self,
+        rows: Rows,
+        queries: Queries,
+        ks: Sequence[int],
+        keep_going: Callable[[], bool],
+    ) -> list[NDArray[np.int64] | None]:
+        """See Backend."""
+        searches = [_Search(rows, queries, number, k) for number, k in enumerate(ks)]
+        active = [search for search in searches if not search.given_up]
+        if not active:
+            return [None] * len(searches)
+        units = _unit_queries(queries, [search.number for search in active])
+        step = min(_BLOCK_ROWS_MAX, max(_BLOCK_ROWS_MIN, SCORE_VALUES // len(active)))
+        for start in range(rows.start, rows.stop, step):
+            if not keep_going():
+                raise Interrupted
+            stop = min(start + step, rows.stop)
+            estimates = self._estimate(rows, units, queries, active, start, stop)
+            for search, row_scores in zip(active, estimates, strict=True):
+                search.add(start, row_scores)
+        return [search.result() for search in searches]
+
+    def _estimate(
+        self,
+        rows: Rows,
+        units: NDArray[np.float32],
+        queries: Queries,
+        active: list["_Search"],
+        start: int,
+        stop: int,
+    ) -> NDArray[np.float32]:
+        """Estimated closeness, larger is closer, of rows start..stop: (active queries, rows)."""
+        count = stop - start
+        # At most SCORE_VALUES / _BLOCK_ROWS_MIN queries fit; `topk.search` never passes more.
+        scores = self._scores[: len(units) * count].reshape(len(units), count)
+        block = rows.vectors[start:stop]
+        if len(units) <= _SINGLE_QUERIES_MAX:
+            step = max(1, _SINGLE_VALUES // block.shape[1])
+            for first in range(0, count, step):
+                piece = block[first : first + step]
+                for unit, out in zip(units, scores, strict=True):
+                    np.matmul(piece, unit, out=out[first : first + step])
+        else:
+            np.matmul(units, block.T, out=scores)
+        norms = rows.norms[start:stop]
+        if queries.metric == "cosine":
+            np.divide(scores, norms, out=scores)
+        elif queries.metric == "euclidean":
+            # -|q - x|^2 + |q|^2, with the query's norm put back.
+            doubled = np.array([2 * queries.norms[one.number] for one in active], np.float32)
+            np.multiply(scores, doubled[:, None], out=scores)
+            np.subtract(scores, norms * norms, out=scores)
+        return scores
+
+
+class _Search:
+    """The survivors of one query so far."""
+
+    def __init__(self, rows: Rows, queries: Queries, number: int, k: int) -> None:
+        self.number = number
+        self._rows = rows
+        self._k = k
+        self._error = _error(rows, queries, number)
+        self.given_up = not np.isfinite(self._error)
+        share = int(_SURVIVORS_SHARE_MAX * (rows.stop - rows.start))
+        self._kept_max = max(_SURVIVORS_MIN, 4 * k, share)
+        self._threshold = -np.inf
+        self._numbers = np.empty(0, np.int64)
+        self._estimates = np.empty(0, np.float32)
+
+    def add(self, start: int, estimates: NDArray[np.float32]) -> None:
+        """Keeps the rows of a block that may still be in the answer."""
+        if self.given_up:
+            return
+        found = np.flatnonzero(estimates >= self._threshold)
+        if not len(found):
+            return
+        live = self._rows.live(found + start)
+        self._numbers = np.concatenate((self._numbers, live))
+        self._estimates = np.concatenate((self._estimates, estimates[live - start]))
+        self._tighten()
+
+    def result(self) -> NDArray[np.int64] | None:
+        return None if self.given_up else self._numbers
+
+    def _tighten(self) -> None:
+        """Raises the threshold to the k-th best lower bound, and drops who falls below it."""
+        if len(self._estimates) > self._k:
+            at = len(self._estimates) - self._k
+            kth = np.partition(self._estimates, at)[at]
+            # One step down, so that rounding the threshold to float32 loses no row.
+            self._threshold = np.nextafter(
+                np.float32(float(kth) - 2 * self._error), np.float32(-np.inf)
+            )
+            kept = self._estimates >= self._threshold
+            self._numbers, self._estimates = self._numbers[kept], self._estimates[kept]
+        if len(self._numbers) > self._kept_max:
+            self.given_up = True
+
+
+def _unit_queries(queries: Queries, numbers: list[int]) -> NDArray[np.float32]:
+    """Queries divided by their norms, so that no product overflows."""
+    wide = queries.vectors[numbers].astype(np.float64)
+    norms = queries.norms[numbers]
+    return np.asarray(wide / np.where(norms > 0, norms, 1.0)[:, None], np.float32)
+
+
+def _error(rows: Rows, queries: Queries, number: int) -> float:
+    """A bound on |estimate - exact| for every row, in the estimate's own units.
+
+    Infinite where float32 is not safe. The estimate is, by metric: q.x / |q|; q.x / |q||x|;
+    2 q.x - |x|^2. The unit query is itself rounded, each value by u: one more u |x| in the product.
+    """
+    dimension = queries.vectors.shape[1]
+    largest, smallest = rows.norm_max, rows.norm_min
+    norm = float(queries.norms[number])
+    in_range = _NORM_SAFE_MIN <= smallest <= largest <= _NORM_SAFE_MAX
+    if not (in_range and norm <= _NORM_SAFE_MAX):
+        return math.inf
+    product: float = dimension * _UNIT / (1 - dimension * _UNIT) + 4 * _UNIT
+    underflow = 2 * dimension * _TINY
+    if queries.metric == "dotproduct":
+        error = product * largest + underflow
+    elif queries.metric == "cosine":
+        # The norm is rounded once, the division once more; |estimate| is at most about 1.
+        error = product + underflow / smallest + 4 * _UNIT
+    else:
+        # |x|^2 from a rounded norm is off by 3u, the sum and the factor by a few u of their size.
+        cross = 2 * norm * largest
+        error = product * cross + 2 * norm * underflow + 8 * _UNIT * (cross + largest * largest)
+        error += underflow
+    # The bound itself is a handful of float64 operations; a thousandth more covers them.
+    return float(1.001 * error)

@@ -1,0 +1,79 @@
+"""Which indexes may have a worker: the limits on awake workers and on their memory.
+
+When there is no room, the longest-idle index is put to sleep for the one that asks; when none is
+idle, it waits its turn.
+"""
+
+from typing import Protocol
+
+
+class Sleeper(Protocol):
+    """What the limits need to know of an index, and ask of it."""
+
+    @property
+    def idle_since(self) -> float | None:
+        """When it last answered, if it has a worker and nothing to do; else None."""
+
+    def admitted(self) -> None:
+        """It may start a worker now."""
+
+    def make_room(self) -> None:
+        """It is asked to let its worker go. Answered by `Capacity.release`."""
+
+
+class Capacity:
+    """Grants permissions to have a worker, in the order of asking."""
+
+    def __init__(self, workers_awake_max: int, memory_bytes_max: int) -> None:
+        self._workers_awake_max = workers_awake_max
+        self._memory_bytes_max = memory_bytes_max
+        self._waiting: dict[Sleeper, None] = {}
+        self._admitted: dict[Sleeper, int] = {}
+
+    @property
+    def contended(self) -> bool:
+        """Someone waits for room."""
+        return bool(self._waiting)
+
+    def ask(self, sleeper: Sleeper) -> None:
+        """Calls `sleeper.admitted()` as soon as there is room, perhaps at once."""
+        self._waiting[sleeper] = None
+        self.settle()
+
+    def release(self, sleeper: Sleeper) -> None:
+        """The permission, or the wish for one, is no longer needed."""
+        self._waiting.pop(sleeper, None)
+        if self._admitted.pop(sleeper, None) is not None:
+            self.settle()
+
+    def report(self, sleeper: Sleeper, anonymous_bytes: int) -> None:
+        """Notes how much private memory a worker has; over the limit, someone idle must sleep."""
+        if sleeper in self._admitted:
+            self._admitted[sleeper] = anonymous_bytes
+            if self._over_memory() and len(self._admitted) > 1:
+                self._put_one_to_sleep()
+
+    def settle(self) -> None:
+        """Admits who waits, as far as there is room or room can be made."""
+        while self._waiting:
+            if not self._has_room():
+                self._put_one_to_sleep()
+                if not self._has_room() or not self._waiting:
+                    return
+            sleeper = next(iter(self._waiting))
+            del self._waiting[sleeper]
+            self._admitted[sleeper] = 0
+            sleeper.admitted()
+
+    def _has_room(self) -> bool:
+        if not self._admitted:
+            return True
+        return len(self._admitted) < self._workers_awake_max and not self._over_memory()
+
+    def _over_memory(self) -> bool:
+        return sum(self._admitted.values()) >= self._memory_bytes_max
+
+    def _put_one_to_sleep(self) -> None:
+        idle = [(since, s) for s in self._admitted if (since := s.idle_since) is not None]
+        if idle:
+            min(idle, key=lambda pair: pair[0])[1].make_room()

@@ -1,0 +1,35 @@
+"""`torpor serve`: reads the settings, sets up logging, runs the server."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from router.settings import BadSettings, read_settings
+from storage.errors import StorageError
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serves until a signal ends it; returns the exit status."""
+    try:
+        settings = read_settings(arguments)
+    except BadSettings as error:
+        print(f"torpor serve: {error}", file=sys.stderr)
+        return 2
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    # Nothing here forks with grpcio in it, and its fork handlers cost time in every call.
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+    import uvloop
+
+    from router.server import Server
+
+    try:
+        uvloop.run(Server.serve(settings))
+    except StorageError as error:
+        print(f"torpor serve: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,109 @@
+"""Everything that can go wrong in a call, and the one table that maps it to a gRPC code.
+
+    RouterError
+      InvalidArgument       the caller broke a bound; the message says which
+      NotFound              no such index, or no such namespace
+      AlreadyExists         the name is taken
+      ProtectedIndex        deletion protection is on
+      Unsupported           asks for something this server does not do yet
+      Overloaded            a queue or the limit on workers is full, or folding cannot keep up
+      DeadlinePassed        the caller's deadline passed before the answer
+      TooLarge              the answer would not fit into a message
+      Unavailable           starting, stopping, or recovering from crashes
+      PoisonRequest         the request was in flight at two deaths of its worker
+
+The errors of `storage` (see `storage.errors`) are in the table beside them.
+"""
+
+from enum import IntEnum
+
+from storage import errors as storage_errors
+
+
+class Code(IntEnum):
+    """A gRPC status code, by its number on the wire."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+
+
+class RouterError(Exception):
+    """The root of the errors that a call can end with; the message is for the caller."""
+
+
+class InvalidArgument(RouterError):
+    """The request breaks a bound; nothing has changed."""
+
+
+class NotFound(RouterError):
+    """The index or the namespace does not exist."""
+
+
+class AlreadyExists(RouterError):
+    """The name is taken."""
+
+
+class ProtectedIndex(RouterError):
+    """Deletion protection is on."""
+
+
+class Unsupported(RouterError):
+    """The request asks for something this server does not do yet."""
+
+
+class Overloaded(RouterError):
+    """A bounded queue is full, or no worker could be admitted; trying again later may succeed."""
+
+
+class DeadlinePassed(RouterError):
+    """The caller's deadline passed before the answer was there."""
+
+
+class TooLarge(RouterError):
+    """The answer would not fit into a message."""
+
+
+class Unavailable(RouterError):
+    """The server or the index cannot answer now, and will later."""
+
+
+class PoisonRequest(RouterError):
+    """The request was in flight when its worker died, and again when it was tried alone."""
+
+
+CODES: tuple[tuple[type[Exception], Code], ...] = (
+    (InvalidArgument, Code.INVALID_ARGUMENT),
+    (NotFound, Code.NOT_FOUND),
+    (AlreadyExists, Code.ALREADY_EXISTS),
+    (ProtectedIndex, Code.FAILED_PRECONDITION),
+    (Unsupported, Code.UNIMPLEMENTED),
+    (Overloaded, Code.RESOURCE_EXHAUSTED),
+    (DeadlinePassed, Code.DEADLINE_EXCEEDED),
+    (TooLarge, Code.RESOURCE_EXHAUSTED),
+    (Unavailable, Code.UNAVAILABLE),
+    (PoisonRequest, Code.INTERNAL),
+    (storage_errors.DataLoss, Code.DATA_LOSS),
+    (storage_errors.FormatTooNew, Code.FAILED_PRECONDITION),
+    (storage_errors.DiskFull, Code.RESOURCE_EXHAUSTED),
+    (storage_errors.WriteRefused, Code.UNAVAILABLE),
+    (storage_errors.WriteOutcomeUnknown, Code.UNKNOWN),
+)
+
+
+def code_of(error: Exception) -> Code | None:
+    """The code for an error, or None for one that is not a caller's concern: our own mistake."""
+    for kind, code in CODES:
+        if isinstance(error, kind):
+            return code
+    return None

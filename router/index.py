@@ -1,0 +1,292 @@
+"""One index as the router holds it: two small objects while it sleeps, the whole machinery when touched.
+
+`Index` is what every index costs, always. `LiveIndex` exists from the first touch until the index has
+been asleep and quiet for a while; it owns the log, the supervisor and the upkeep.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import islice, takewhile
+from pathlib import Path
+from typing import Protocol
+
+from router.capacity import Capacity
+from router.commits import Commits
+from router.errors import NotFound
+from router.lifecycle import Phase
+from router.limits import QUIET_SECONDS, REPLAY_MS_FOLD_ASLEEP
+from router.processes import Zygote
+from router.tasks import StartTask
+from router.supervisor import Supervisor, Wake
+from router.upkeep import Upkeep
+from storage import manifest as manifests
+from storage.catalog import Costs, IndexRow
+from storage.files import Files
+from storage.log_format import Position
+from storage.log_reader import recover
+from storage.log_writer import LogWriter
+from storage.namespaces import NamespaceDirectory
+from storage.records import Kind, NewRecord, replay_cost_ms
+from torpor.internal.v1 import frames_pb2 as frames
+
+
+@dataclass(slots=True, eq=False)
+class Index:
+    """An index that exists. `unsaved` is what it has cost since the catalog was last told."""
+
+    row: IndexRow
+    unsaved: Costs
+    live: "LiveIndex | None" = None
+    opening: "asyncio.Task[LiveIndex] | None" = None
+    closing: "asyncio.Task[None] | None" = None
+    last_wake: Wake | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """What all indexes of a server share."""
+
+    data: Path
+    files: Files
+    zygote: Zygote
+    capacity: Capacity
+    builders: asyncio.Semaphore
+    threads: Executor
+    loop: asyncio.AbstractEventLoop
+    start_task: StartTask
+    idle_seconds: float
+
+
+class Host(Protocol):
+    """Who is told when an index needs less than it has."""
+
+    def slept(self) -> None:
+        """An index has fallen asleep."""
+
+    def quieted(self, index: Index) -> None:
+        """An index has been asleep and unwritten for a while: its machinery may go."""
+
+
+class LiveIndex:
+    """The machinery of one touched index."""
+
+    def __init__(
+        self,
+        index: Index,
+        machinery: Machinery,
+        host: Host,
+        writer: LogWriter,
+        manifest: manifests.Manifest,
+        backlog_ms: float,
+    ) -> None:
+        """Built by `open_index`. `users` counts the calls that are using it."""
+        self._index = index
+        self._machinery = machinery
+        self._host = host
+        self._ended = False
+        self._last_write = machinery.loop.time()
+        self._quiet_timer: asyncio.TimerHandle | None = None
+        self.name = index.row.name
+        self.users = 0
+        self.namespace_lock = asyncio.Lock()
+        self.supervisor = Supervisor(
+            self,
+            self._idle_seconds(),
+            machinery.zygote,
+            machinery.capacity,
+            machinery.loop,
+        )
+        self.upkeep = Upkeep(
+            self,
+            folder_of(machinery.data, index.row),
+            machinery.files,
+            writer,
+            manifest,
+            backlog_ms,
+            machinery.zygote,
+            machinery.builders,
+            machinery.threads,
+            machinery.start_task,
+        )
+        self.commits = Commits(
+            self.name,
+            writer,
+            machinery.threads,
+            machinery.start_task,
+            self.upkeep.pace,
+            self._committed,
+        )
+        self._plan_quiet()
+
+    # What data calls do
+
+    async def write(self, kind: Kind, body: bytes, rows: int) -> int:
+        """Makes a record durable and returns its LSN; wakes nothing."""
+        self.upkeep.admit(rows, len(body))
+        lsn = await self.commits.append(kind, body, rows)
+        if kind is Kind.UPSERT:
+            self._index.unsaved.upserted_vectors += rows
+        return lsn
+
+    @property
+    def folded(self) -> bool:
+        """Every write is in the segments, so that counting needs no worker."""
+        return self.upkeep.manifest.log.lsn == self.commits.position.lsn
+
+    async def count(self, question: frames.CountRequest) -> frames.Counts:
+        """Counts namespaces at the current manifest: right while `folded`."""
+        folder = folder_of(self._machinery.data, self._index.row)
+        manifest, files = self.upkeep.manifest, self._machinery.files
+        return await self._machinery.loop.run_in_executor(
+            self._machinery.threads,
+            lambda: _count(NamespaceDirectory.open(files, folder, manifest), question),
+        )
+
+    def answered(self) -> None:
+        """A read was answered."""
+        self._index.unsaved.queries += 1
+
+    def reconfigured(self) -> None:
+        """The settings have changed."""
+        self.supervisor.configure(self._idle_seconds())
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing would be lost or interrupted by letting the machinery go."""
+        return (
+            self.users == 0
+            and self.supervisor.workers == 0
+            and self.supervisor.phase is Phase.ASLEEP
+            and self.commits.idle
+            and self.upkeep.idle
+            and self._machinery.loop.time() - self._last_write >= QUIET_SECONDS
+        )
+
+    async def end(self, failure: Exception) -> None:
+        """Fails what waits, ends the processes, closes the log; the object is of no use after."""
+        self._ended = True
+        if self._quiet_timer is not None:
+            self._quiet_timer.cancel()
+        await self.supervisor.end(failure)
+        await self.commits.stop(failure)
+        await self.upkeep.stop()
+        self.upkeep.sweep()
+
+    # What the parts ask and tell (supervisor.Owner, upkeep.Owner)
+
+    def spec(self) -> dict[str, object]:
+        """What a child must know of the index."""
+        row = self._index.row
+        return {
+            "folder": str(folder_of(self._machinery.data, row)),
+            "index": row.name,
+            "dimension": row.dimension,
+            "metric": row.metric,
+        }
+
+    def position(self) -> tuple[int, Position]:
+        """The current manifest version, and how far the log is durable."""
+        return self.upkeep.manifest.version, self.commits.position
+
+    def oldest_manifest(self) -> int | None:
+        """The oldest manifest that a worker may still read from."""
+        return self.supervisor.oldest_manifest
+
+    def forked(self) -> None:
+        """A worker was started."""
+        self._index.unsaved.wakes += 1
+
+    def woke(self, wake: Wake) -> None:
+        """The first answer after a wake is there."""
+        self._index.last_wake = wake
+
+    def manifest_released(self) -> None:
+        """A worker left, or moved on to a newer manifest."""
+        self.upkeep.sweep()
+
+    def left(self, awake_seconds: float, cpu_seconds: float) -> None:
+        """A worker has exited."""
+        self._index.unsaved.awake_seconds += awake_seconds
+        self._index.unsaved.cpu_seconds += cpu_seconds
+
+    def built(self, cpu_seconds: float) -> None:
+        """A builder has left."""
+        self._index.unsaved.build_cpu_seconds += cpu_seconds
+
+    def rests(self) -> None:
+        """The index has fallen asleep: folds if that pays."""
+        if not self._ended:
+            self.upkeep.consider(REPLAY_MS_FOLD_ASLEEP)
+            self._host.slept()
+
+    def _committed(self, records: list[NewRecord]) -> None:
+        self._last_write = self._machinery.loop.time()
+        self._index.unsaved.log_bytes += sum(len(record.body) for record in records)
+        self.upkeep.committed(records)
+
+    def _idle_seconds(self) -> float:
+        own = self._index.row.idle_seconds
+        return own if own is not None else self._machinery.idle_seconds
+
+    def _plan_quiet(self) -> None:
+        if self._quiet_timer is not None:
+            self._quiet_timer.cancel()
+        self._quiet_timer = self._machinery.loop.call_later(QUIET_SECONDS, self._maybe_quiet)
+
+    def _maybe_quiet(self) -> None:
+        if self.quiet:
+            self._host.quieted(self._index)
+        else:
+            self._plan_quiet()
+
+
+def _count(directory: NamespaceDirectory, question: frames.CountRequest) -> frames.Counts:
+    counts = frames.Counts(total_namespaces=len(directory), total_records=directory.total_records)
+    if question.HasField("name"):
+        only = directory.find(question.name)
+        found = [] if only is None else [only]
+    else:
+        lowest = question.prefix
+        if question.HasField("after"):
+            lowest = max(lowest, question.after + b"\0")
+        start = directory.first_at_least(lowest)
+        following = (directory[place] for place in range(start, len(directory)))
+        matching = takewhile(lambda one: one.name.startswith(question.prefix), following)
+        found = list(islice(matching, question.limit + 1 if question.limit else None))
+        if question.limit and len(found) > question.limit:
+            counts.more = True
+            found.pop()
+    for one in found:
+        counts.namespaces.add(name=one.name, records=one.first, bytes=one.second)
+    return counts
+
+
+def folder_of(data: Path, row: IndexRow) -> Path:
+    """Where the data of an index lives: DATA/<cloud>/<region>/<index id>."""
+    return data / row.cloud / row.region / row.id
+
+
+async def open_index(index: Index, machinery: Machinery, host: Host) -> LiveIndex:
+    """Recovers the log of an index that has not been touched yet; raises DataLoss if it is broken."""
+    folder = folder_of(machinery.data, index.row)
+
+    def load() -> tuple[manifests.Manifest, LogWriter, float]:
+        manifest = manifests.load(machinery.files, folder)
+        manifests.remove_leftovers(machinery.files, folder, manifest)
+        found = recover(machinery.files, folder, manifest.log)
+        writer = LogWriter(machinery.files, folder, found)
+        return (
+            manifest,
+            writer,
+            replay_cost_ms(found.record_bytes, found.rows, found.records),
+        )
+
+    manifest, writer, backlog_ms = await machinery.loop.run_in_executor(machinery.threads, load)
+    return LiveIndex(index, machinery, host, writer, manifest, backlog_ms)
+
+
+def gone(name: str) -> NotFound:
+    """The error for an index that does not exist."""
+    return NotFound(f"There is no index named {name!r}.")

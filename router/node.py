@@ -1,0 +1,214 @@
+"""The indexes of one server: creating, finding, touching and deleting them.
+
+Everything runs on the event loop; what blocks (the catalog, recovery, deleting) runs in threads.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from bisect import bisect_right, insort
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+from router.errors import AlreadyExists, ProtectedIndex, Unavailable
+from router.index import Index, LiveIndex, Machinery, gone, open_index
+from router.memory import give_back_memory
+from storage.catalog import Catalog, Costs, IndexRow
+
+T = TypeVar("T")
+
+log = logging.getLogger("torpor.node")
+
+# Costs are told to the catalog this long after the last index fell asleep, together.
+_SAVE_SECONDS = 1.0
+
+
+class Node:
+    """All indexes by name."""
+
+    def __init__(self, catalog: Catalog, machinery: Machinery) -> None:
+        """Reads the catalog, and nothing else."""
+        self._catalog = catalog
+        self._machinery = machinery
+        self._indexes = {row.name: Index(row, Costs()) for row in catalog.all_rows()}
+        self._names = sorted(self._indexes)
+        self._busy: set[str] = set()
+        self._stopping = False
+        self._slept_timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._indexes)
+
+    # The control plane
+
+    async def create(self, row: IndexRow) -> Index:
+        """Makes an index durable and ready; `row.id` and `row.created_unix_ms` are set here."""
+        if row.name in self._indexes or row.name in self._busy:
+            raise AlreadyExists(f"There is already an index named {row.name!r}.")
+        row = replace(row, id=secrets.token_hex(8), created_unix_ms=int(time.time() * 1e3))
+        with self._reserved(row.name):
+            await self._thread(self._catalog.create, row)
+            index = Index(row, Costs())
+            self._indexes[row.name] = index
+            insort(self._names, row.name)
+        log.info("created index=%s id=%s", row.name, row.id)
+        return index
+
+    def find(self, name: str) -> Index:
+        """The index of this name; raises NotFound."""
+        index = self._indexes.get(name)
+        if index is None:
+            raise gone(name)
+        return index
+
+    def page(self, after: str, size: int) -> tuple[list[Index], bool]:
+        """Up to `size` indexes whose names follow `after`, and whether there are more."""
+        start = bisect_right(self._names, after) if after else 0
+        names = self._names[start : start + size]
+        return [self._indexes[name] for name in names], start + size < len(self._names)
+
+    async def configure(
+        self,
+        name: str,
+        deletion_protection: bool | None,
+        tags: dict[str, str] | None,
+        idle_seconds: float | None,
+    ) -> Index:
+        """Changes what is not None, durably."""
+        index = self.find(name)
+        row = index.row
+        row = replace(
+            row,
+            deletion_protection=(
+                row.deletion_protection if deletion_protection is None else deletion_protection
+            ),
+            tags=row.tags if tags is None else tags,
+            idle_seconds=row.idle_seconds if idle_seconds is None else idle_seconds,
+        )
+        await self._thread(self._catalog.configure, row)
+        index.row = row
+        if index.live is not None:
+            index.live.reconfigured()
+        return index
+
+    async def delete(self, name: str) -> None:
+        """Deletes an index for good; its files are unlinked after the call."""
+        index = self.find(name)
+        if index.row.deletion_protection:
+            raise ProtectedIndex(
+                f"Index {name!r} is protected from deletion; turn deletion protection off first."
+            )
+        with self._reserved(name):
+            del self._indexes[name]
+            self._names.remove(name)
+            try:
+                for task in (index.closing, index.opening):
+                    if task is not None:
+                        await asyncio.wait([task])
+                if index.live is not None:
+                    await index.live.end(gone(name))
+                trash = await self._thread(self._catalog.delete, index.row)
+            except BaseException:
+                # It still exists, on disk and so here.
+                index.live = None
+                self._indexes[name] = index
+                insort(self._names, name)
+                raise
+        self._machinery.start_task(self._thread(self._catalog.empty_trash, trash))
+        log.info("deleted index=%s id=%s", name, index.row.id)
+
+    # The data plane
+
+    @asynccontextmanager
+    async def use(self, index: Index) -> AsyncIterator[LiveIndex]:
+        """The machinery of an index, recovered if this is its first touch."""
+        if self._stopping:
+            raise Unavailable("The server is shutting down.")
+        live = index.live or await self._open(index)
+        live.users += 1
+        try:
+            yield live
+        finally:
+            live.users -= 1
+
+    def slept(self) -> None:
+        """An index has fallen asleep: soon, costs are saved and memory is given back."""
+        if self._slept_timer is None and not self._stopping:
+            self._slept_timer = self._machinery.loop.call_later(_SAVE_SECONDS, self._settle)
+
+    def quieted(self, index: Index) -> None:
+        """Lets the machinery of a quiet index go."""
+        live, index.live = index.live, None
+        if live is not None:
+            resting = Unavailable(f"Index {index.row.name!r} is being put to rest.")
+            index.closing = self._machinery.start_task(live.end(resting))
+            index.closing.add_done_callback(lambda _: self._closed(index))
+
+    def _closed(self, index: Index) -> None:
+        index.closing = None
+
+    def _settle(self) -> None:
+        self._slept_timer = None
+        self._machinery.start_task(self.save_costs())
+        give_back_memory()
+
+    async def save_costs(self) -> None:
+        """Tells the catalog what has been used since it was last told."""
+        due = [index for index in self._indexes.values() if index.unsaved != Costs()]
+        changes = [(index.row.id, index.unsaved) for index in due]
+        for index in due:
+            index.row = replace(index.row, costs=index.row.costs + index.unsaved)
+            index.unsaved = Costs()
+        if changes:
+            await self._thread(self._catalog.add_costs, changes)
+
+    async def stop(self) -> None:
+        """Ends every worker and builder, closes every log, saves the costs."""
+        self._stopping = True
+        stopping = Unavailable("The server is shutting down.")
+        if self._slept_timer is not None:
+            self._slept_timer.cancel()
+        indexes = self._indexes.values()
+        tasks = [task for i in indexes for task in (i.opening, i.closing) if task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
+        live = [i.live for i in self._indexes.values() if i.live is not None]
+        await asyncio.gather(*(one.end(stopping) for one in live))
+        await self.save_costs()
+
+    async def _open(self, index: Index) -> LiveIndex:
+        """Recovers an index once, however many calls wait for it."""
+        if index.opening is None:
+            index.opening = asyncio.create_task(self._recover(index))
+            index.opening.add_done_callback(lambda task: self._opened(index, task))
+        live = await asyncio.shield(index.opening)
+        if self._indexes.get(index.row.name) is not index:
+            raise gone(index.row.name)
+        return live
+
+    async def _recover(self, index: Index) -> LiveIndex:
+        if index.closing is not None:
+            await asyncio.wait([index.closing])
+        return await open_index(index, self._machinery, self)
+
+    def _opened(self, index: Index, task: asyncio.Task[LiveIndex]) -> None:
+        index.opening = None
+        if task.exception() is None:
+            index.live = task.result()
+
+    @contextmanager
+    def _reserved(self, name: str) -> Iterator[None]:
+        """Keeps a name from being taken while it is being created or deleted."""
+        self._busy.add(name)
+        try:
+            yield
+        finally:
+            self._busy.discard(name)
+
+    async def _thread(self, function: Callable[..., T], *arguments: object) -> T:
+        return await self._machinery.loop.run_in_executor(
+            self._machinery.threads, function, *arguments
+        )

@@ -1,0 +1,101 @@
+"""One server: start-up, the wait for a signal, and shutdown."""
+
+import asyncio
+import logging
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from router.capacity import Capacity
+from router.control import ControlService
+from router.data import DataService
+from router.index import Machinery
+from router.limits import LOCK_WAIT_SECONDS, SYNC_THREADS
+from router.node import Node
+from router.processes import Zygote
+from router.settings import Settings
+from router.tasks import Tasks
+from storage.catalog import Catalog
+from storage.files import Files
+from storage.lock import DataFolderLock
+
+log = logging.getLogger("torpor.server")
+
+
+class Server:
+    """Everything that runs in the router process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop = asyncio.Event()
+        self._crash: BaseException | None = None
+        self.port = 0
+
+    @classmethod
+    async def serve(cls, settings: Settings) -> None:
+        """Makes a server and runs it."""
+        await cls(settings).run()
+
+    async def run(self) -> None:
+        """Serves until SIGTERM or SIGINT; raises what went wrong, if it was our own mistake."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        data = Path(self._settings.data).resolve()
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tasks = Tasks(self._crashed)
+        with (
+            DataFolderLock.acquire(data, LOCK_WAIT_SECONDS) as lock,
+            ThreadPoolExecutor(SYNC_THREADS, "torpor-disk") as threads,
+        ):
+            zygote = Zygote(loop, lock.descriptor)
+            files = Files()
+            catalog = Catalog.open(files, data)
+            try:
+                await zygote.start()
+                machinery = Machinery(
+                    data=data,
+                    files=files,
+                    zygote=zygote,
+                    capacity=Capacity(
+                        self._settings.workers_awake_max,
+                        self._settings.memory_bytes_max,
+                    ),
+                    builders=asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2)),
+                    threads=threads,
+                    loop=loop,
+                    start_task=tasks.start,
+                    idle_seconds=self._settings.idle_seconds,
+                )
+                await self._serve(Node(catalog, machinery))
+                await tasks.finish()
+            finally:
+                await zygote.stop()
+                catalog.close()
+        if self._crash is not None:
+            raise self._crash
+
+    async def _serve(self, node: Node) -> None:
+        # grpcio is imported only now, after the zygote was started from a process without threads.
+        from router.front_grpcio import GrpcioFront
+
+        handlers = {
+            **ControlService(node, self._settings.idle_seconds).handlers(),
+            **DataService(node).handlers(),
+        }
+        front = GrpcioFront(handlers)
+        host = self._settings.listen.rpartition(":")[0]
+        self.port = await front.start(self._settings.listen)
+        log.info("listening address=%s:%d indexes=%d", host, self.port, len(node))
+        try:
+            await self._stop.wait()
+        finally:
+            log.info("stopping")
+            await front.stop()
+            await node.stop()
+
+    def _crashed(self, error: BaseException) -> None:
+        log.critical("crashed", exc_info=error)
+        self._crash = error
+        self._stop.set()

@@ -1,0 +1,505 @@
+"""Performs what the lifecycle decides, for one index: workers, their sockets, the requests.
+
+`lifecycle.transition` is asked about everything that happens; this file turns its answer into forks,
+frames and futures, and what the world does into the next event.
+"""
+
+import asyncio
+import itertools
+import logging
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from typing import Protocol
+
+from router.capacity import Capacity
+from router.channel import Channel
+from router.errors import (
+    DeadlinePassed,
+    NotFound,
+    Overloaded,
+    PoisonRequest,
+    TooLarge,
+    Unavailable,
+)
+from router.lifecycle import Action, Event, Life, Phase, transition
+from router.limits import IDLE_SECONDS_MIN, INDEX_REQUEST_BYTES_MAX, INDEX_REQUESTS_MAX
+from router.processes import Exit, Zygote
+from storage.errors import DataLoss, FormatTooNew
+from storage.log_format import Position
+from torpor.internal.v1 import frames_pb2 as frames
+
+log = logging.getLogger("torpor.supervisor")
+
+_ERRORS: dict[int, type[Exception]] = {
+    frames.OUTCOME_NOT_FOUND: NotFound,
+    frames.OUTCOME_DEADLINE_EXCEEDED: DeadlinePassed,
+    frames.OUTCOME_DATA_LOSS: DataLoss,
+    frames.OUTCOME_TOO_LARGE: TooLarge,
+    frames.OUTCOME_FORMAT_TOO_NEW: FormatTooNew,
+}
+
+
+class Owner(Protocol):
+    """What the supervisor needs from the index it serves."""
+
+    name: str
+
+    def spec(self) -> dict[str, object]:
+        """What a child must know of the index."""
+
+    def position(self) -> tuple[int, Position]:
+        """The current manifest version, and how far the log is durable."""
+
+    def forked(self) -> None:
+        """A worker was started."""
+
+    def woke(self, wake: "Wake") -> None:
+        """The first answer after a wake is there."""
+
+    def manifest_released(self) -> None:
+        """A worker left, or moved on to a newer manifest."""
+
+    def left(self, awake_seconds: float, cpu_seconds: float) -> None:
+        """A worker has exited."""
+
+    def rests(self) -> None:
+        """The index has fallen asleep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """The phases of one wake, in milliseconds."""
+
+    unix_seconds: float
+    queue_ms: float
+    fork_ms: float
+    open_ms: float
+    replay_ms: float
+    first_scan_ms: float
+    total_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker said, and how long the request waited for a wake (None: it did not)."""
+
+    response: bytes
+    lsn: int
+    exact: bool
+    wake_ms: float | None
+
+
+class _Place(Enum):
+    QUEUE = auto()
+    SUSPECTS = auto()
+    WORKER = auto()
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    number: int
+    kind: frames.WorkKind.ValueType
+    body: bytes
+    deadline_ns: int
+    arrived: float
+    woken: bool
+    answer: asyncio.Future[Answer]
+    place: _Place = _Place.QUEUE
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    number: int
+    token: int
+    channel: Channel
+    forked_at: float
+    manifest_version: int
+    ready: frames.Ready | None = None
+
+
+@dataclass(slots=True)
+class _WakeClock:
+    began: float
+    unix_seconds: float
+    admitted: float = 0.0
+    forked_ns: int = 0
+    ready: frames.Ready = field(default_factory=frames.Ready)
+
+
+class Supervisor:
+    """The life of one index that has been touched."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        idle_seconds: float,
+        zygote: Zygote,
+        capacity: Capacity,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._owner = owner
+        self._zygote = zygote
+        self._capacity = capacity
+        self._loop = loop
+        self._clock = clock
+        self._life = Life(idle_seconds)
+        self._events: deque[Event] = deque()
+        self._numbers = itertools.count(1)
+        self._queue: deque[_Request] = deque()
+        self._suspects: deque[_Request] = deque()
+        self._inflight: dict[int, _Request] = {}
+        self._bytes = 0
+        self._workers: dict[int, _Worker] = {}
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._failure: Exception | None = None
+        self._wake: _WakeClock | None = None
+        self._changed = asyncio.Event()
+
+    # What callers do
+
+    async def ask(self, kind: frames.WorkKind.ValueType, body: bytes, deadline_ns: int) -> Answer:
+        """The worker's answer; wakes the index if need be. Cancelling withdraws the request."""
+        held = len(self._queue) + len(self._suspects) + len(self._inflight)
+        if held >= INDEX_REQUESTS_MAX or self._bytes + len(body) > INDEX_REQUEST_BYTES_MAX:
+            raise Overloaded(
+                f"Index {self._owner.name!r} has {held} requests of {self._bytes} bytes waiting; "
+                f"at most {INDEX_REQUESTS_MAX} of {INDEX_REQUEST_BYTES_MAX} bytes may."
+            )
+        request = _Request(
+            next(self._numbers),
+            kind,
+            body,
+            deadline_ns,
+            self._clock(),
+            self._life.phase is not Phase.AWAKE,
+            self._loop.create_future(),
+        )
+        self._bytes += len(body)
+        self._queue.append(request)
+        self._feed(Event.REQUEST)
+        try:
+            return await request.answer
+        except asyncio.CancelledError:
+            self._withdraw(request)
+            raise
+        finally:
+            self._bytes -= len(body)
+
+    async def sleep(self) -> None:
+        """Lets the worker go once it has answered; returns when every worker has exited."""
+        while self._life.phase is Phase.WAKING:
+            await self._change()
+        worker = self._life.worker
+        self._feed(Event.SLEEP)
+        while any(number <= worker for number in self._workers):
+            await self._change()
+
+    async def end(self, failure: Exception) -> None:
+        """Fails every request with `failure` and ends every worker; for good."""
+        self._failure = failure
+        self._feed(Event.END)
+        for worker in self._workers.values():
+            self._zygote.kill(worker.token)
+        while self._workers:
+            await self._change()
+
+    def configure(self, idle_seconds: float) -> None:
+        """Changes the idle time, from now on."""
+        self._life = replace(self._life, idle_seconds=idle_seconds)
+        if self._life.phase is Phase.AWAKE:
+            self._arm_idle()
+
+    @property
+    def phase(self) -> Phase:
+        """Where the index stands in its life."""
+        return self._life.phase
+
+    @property
+    def awake_seconds(self) -> float:
+        """Wall seconds of the workers alive now."""
+        now = self._clock()
+        return sum(now - worker.forked_at for worker in self._workers.values())
+
+    @property
+    def workers(self) -> int:
+        """Worker processes that exist, those that are leaving included."""
+        return len(self._workers)
+
+    @property
+    def oldest_manifest(self) -> int | None:
+        """The oldest manifest that a worker may still read from."""
+        return min((worker.manifest_version for worker in self._workers.values()), default=None)
+
+    # What the limits ask (capacity.Sleeper)
+
+    @property
+    def idle_since(self) -> float | None:
+        """When it last answered, if it is awake with nothing to do."""
+        life = self._life
+        if life.phase is Phase.AWAKE and not (life.inflight or life.queued or life.suspects):
+            return life.last_used
+        return None
+
+    def admitted(self) -> None:
+        """A worker may be started."""
+        self._feed(Event.ADMITTED)
+
+    def make_room(self) -> None:
+        """Another index needs the room."""
+        self._feed(Event.SLEEP)
+
+    # Events in, actions out
+
+    def _feed(self, event: Event) -> None:
+        """Performs an event; one that arises while another is performed waits for it."""
+        self._events.append(event)
+        if len(self._events) > 1:
+            return
+        while self._events:
+            before = self._life.phase
+            self._life, actions = transition(self._life, self._events[0], self._clock())
+            for action in actions:
+                self._perform(action)
+            self._events.popleft()
+            if self._life.phase is not before:
+                self._changed.set()
+                log.debug("phase index=%s %s", self._owner.name, self._life.phase.name.lower())
+        if self._capacity.contended and self.idle_since is not None:
+            self._capacity.settle()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case Action.ASK_ADMISSION:
+                self._wake = _WakeClock(self._clock(), time.time())
+                self._capacity.ask(self)
+            case Action.RELEASE:
+                self._capacity.release(self)
+            case Action.FORK:
+                self._fork()
+            case Action.SEND_QUEUED:
+                while self._queue:
+                    self._send(self._queue.popleft())
+            case Action.SEND_SUSPECT:
+                self._send(self._suspects.popleft())
+            case Action.SUSPECT_INFLIGHT:
+                self._take_back(self._suspects, _Place.SUSPECTS)
+            case Action.REQUEUE_INFLIGHT:
+                self._take_back(self._queue, _Place.QUEUE)
+            case Action.FAIL_POISON:
+                poison = PoisonRequest(
+                    f"This request made a worker of index {self._owner.name!r} crash twice; "
+                    "it is not tried again."
+                )
+                self._fail(self._inflight_requests(), poison)
+            case Action.FAIL_INFLIGHT:
+                self._fail(self._inflight_requests(), self._failure)
+            case Action.FAIL_ALL:
+                self._fail(
+                    [*self._inflight_requests(), *self._waiting_requests()],
+                    self._failure,
+                )
+            case Action.FAIL_RECOVERING:
+                seconds = max(0.0, self._life.resume_at - self._clock())
+                recovering = Unavailable(
+                    f"Workers of index {self._owner.name!r} keep crashing; the next one is "
+                    f"started in {seconds:.1f} seconds."
+                )
+                self._fail(self._waiting_requests(), recovering)
+            case Action.CLOSE:
+                worker = self._workers.get(self._life.worker)
+                if worker is not None:
+                    worker.channel.close()
+                self._cancel_idle()
+            case Action.ARM_IDLE:
+                self._arm_idle()
+            case Action.REST:
+                self._owner.rests()
+
+    # Requests
+
+    def _send(self, request: _Request) -> None:
+        request.place = _Place.WORKER
+        self._inflight[request.number] = request
+        manifest_version, position = self._owner.position()
+        work = frames.Work(
+            kind=request.kind,
+            request=request.body,
+            manifest_version=manifest_version,
+            log_file=position.file,
+            log_offset=position.offset,
+            log_lsn=position.lsn,
+            deadline_ns=request.deadline_ns,
+        )
+        channel = self._workers[self._life.worker].channel
+        channel.send(request.number, work.SerializeToString())
+
+    def _take_back(self, where: deque[_Request], place: _Place) -> None:
+        for request in reversed(self._inflight_requests()):
+            request.place = place
+            where.appendleft(request)
+
+    def _inflight_requests(self) -> list[_Request]:
+        requests = list(self._inflight.values())
+        self._inflight.clear()
+        return requests
+
+    def _waiting_requests(self) -> list[_Request]:
+        requests = [*self._suspects, *self._queue]
+        self._suspects.clear()
+        self._queue.clear()
+        return requests
+
+    @staticmethod
+    def _fail(requests: list[_Request], failure: Exception | None) -> None:
+        assert failure is not None
+        for request in requests:
+            if not request.answer.done():
+                request.answer.set_exception(failure)
+
+    def _withdraw(self, request: _Request) -> None:
+        """The caller has given up: what is with a worker is called back, unless it is a suspect.
+
+        A suspect stays until its worker has survived it, or the next one would be blamed.
+        """
+        match request.place:
+            case _Place.QUEUE if request in self._queue:
+                self._queue.remove(request)
+                self._feed(Event.WITHDRAWN)
+            case _Place.SUSPECTS if request in self._suspects:
+                self._suspects.remove(request)
+                self._feed(Event.SUSPECT_WITHDRAWN)
+            case _Place.WORKER if request.number in self._inflight and not self._life.alone:
+                del self._inflight[request.number]
+                cancel = frames.Work(kind=frames.WORK_KIND_CANCEL)
+                channel = self._workers[self._life.worker].channel
+                channel.send(request.number, cancel.SerializeToString())
+                self._feed(Event.ANSWERED)
+
+    def _answered(self, worker: _Worker, number: int, done: frames.Done) -> None:
+        self._capacity.report(self, done.anonymous_bytes)
+        if done.manifest_version > worker.manifest_version:
+            worker.manifest_version = done.manifest_version
+            self._owner.manifest_released()
+        request = self._inflight.pop(number, None)
+        if request is None:
+            return
+        now = self._clock()
+        if self._wake is not None:
+            self._report_wake(self._wake, now, done.scan_ms)
+        if not request.answer.done():
+            if done.outcome == frames.OUTCOME_OK:
+                wake_ms = (now - request.arrived) * 1e3 if request.woken else None
+                answer = Answer(done.response, done.lsn, done.exact, wake_ms)
+                request.answer.set_result(answer)
+            else:
+                request.answer.set_exception(_ERRORS[done.outcome](done.message))
+        self._feed(Event.ANSWERED)
+
+    # Workers
+
+    def _fork(self) -> None:
+        number = self._life.worker
+        channel = Channel(
+            self._loop,
+            lambda frame, body: self._frame(number, frame, body),
+            lambda: self._gone(number),
+        )
+        if self._wake is None:
+            self._wake = _WakeClock(self._clock(), time.time())
+        self._wake.admitted = self._clock()
+        self._wake.forked_ns = time.monotonic_ns()
+        manifest_version, _ = self._owner.position()
+        spec = self._owner.spec()
+        token = self._zygote.spawn(
+            "worker", spec, channel.child_end, lambda how: self._exited(number, how)
+        )
+        self._workers[number] = _Worker(number, token, channel, self._clock(), manifest_version)
+        self._owner.forked()
+
+    def _frame(self, number: int, frame: int, body: bytes) -> None:
+        worker = self._workers[number]
+        if frame:
+            self._answered(worker, frame, frames.Done.FromString(body))
+            return
+        ready = frames.Ready.FromString(body)
+        worker.ready = ready
+        worker.manifest_version = max(worker.manifest_version, ready.manifest_version)
+        if ready.outcome != frames.OUTCOME_OK:
+            self._failure = _ERRORS[ready.outcome](ready.message)
+            log.error("cannot_open index=%s error=%s", self._owner.name, ready.message)
+            self._feed(Event.CANNOT_OPEN)
+            return
+        if self._wake is not None:
+            self._wake.ready = ready
+        self._capacity.report(self, ready.anonymous_bytes)
+        self._feed(Event.READY)
+
+    def _gone(self, number: int) -> None:
+        """The worker's socket has closed; its exit follows, at the latest when it is killed."""
+        self._zygote.kill(self._workers[number].token)
+
+    def _exited(self, number: int, how: Exit) -> None:
+        worker = self._workers[number]
+        worker.channel.drain()
+        current = number == self._life.worker and self._life.admitted
+        worker.channel.close()
+        del self._workers[number]
+        self._owner.left(self._clock() - worker.forked_at, how.cpu_seconds)
+        self._owner.manifest_released()
+        self._changed.set()
+        if not current:
+            self._feed(Event.LEFT)
+            return
+        log.error("worker_died index=%s status=%s", self._owner.name, how.status)
+        self._cancel_idle()
+        if how.status is None:
+            self._feed(Event.ORPHANED)
+        elif how.by_signal == signal.SIGBUS:
+            self._failure = DataLoss(
+                f"A segment of index {self._owner.name!r} is shorter than its manifest says."
+            )
+            self._feed(Event.DAMAGED)
+        else:
+            self._feed(Event.CRASHED)
+
+    def _report_wake(self, clock: _WakeClock, now: float, scan_ms: float) -> None:
+        self._wake = None
+        wake = Wake(
+            unix_seconds=clock.unix_seconds,
+            queue_ms=(clock.admitted - clock.began) * 1e3,
+            fork_ms=max(0.0, (clock.ready.started_ns - clock.forked_ns) / 1e6),
+            open_ms=clock.ready.open_ms,
+            replay_ms=clock.ready.replay_ms,
+            first_scan_ms=scan_ms,
+            total_ms=(now - clock.began) * 1e3,
+        )
+        log.info(
+            "wake index=%s total_ms=%.2f queue_ms=%.2f fork_ms=%.2f open_ms=%.2f replay_ms=%.2f "
+            "first_scan_ms=%.2f",
+            *(self._owner.name, wake.total_ms, wake.queue_ms, wake.fork_ms),
+            *(wake.open_ms, wake.replay_ms, wake.first_scan_ms),
+        )
+        self._owner.woke(wake)
+
+    # The idle clock
+
+    def _arm_idle(self) -> None:
+        self._cancel_idle()
+        due = self._life.last_used + self._life.idle_seconds
+        # An index that is busy past its time is looked at again, but not at every turn of the loop.
+        delay = max(due - self._clock(), IDLE_SECONDS_MIN)
+        self._idle_timer = self._loop.call_later(delay, self._feed, Event.TICK)
+
+    def _cancel_idle(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None

@@ -1,0 +1,41 @@
+"""The bounds of the data itself and of the files that hold it, and how they relate."""
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+# What a client may send.
+DIMENSION_MAX = 20_000
+ID_BYTES_MAX = 512
+NAMESPACE_BYTES_MAX = 512
+METADATA_BYTES_MAX = 40 * KIB
+UPSERT_VECTORS_MAX = 1_000
+IDS_MAX = 1_000
+TOP_K_MAX = 10_000
+CANDIDATES_MAX = 100_000
+TAGS_MAX = 20
+# How clients spell the default namespace, which is stored with the empty name.
+DEFAULT_NAMESPACE_NAME = "__default__"
+
+# The smallest unit a disk writes whole.
+SECTOR_BYTES = 512
+
+# Log files start small, so that 100,000 indexes that were written to once cost little, and double.
+LOG_FILE_BYTES_MIN = 64 * KIB
+LOG_FILE_BYTES_MAX = 16 * MIB
+# One batch; a single request may be larger than a gathered batch but not than this.
+LOG_BATCH_BYTES_MAX = 128 * MIB
+
+# A builder syncs this often, so that its writes never queue up behind a log's.
+BUILD_SYNC_BYTES = 16 * MIB
+
+# A segment carries one checksum for each block of this size: what a row read for the first time costs.
+CHECKSUM_BLOCK_BYTES = 64 * KIB
+
+# Merging keeps an index at or below this many segments.
+SEGMENTS_MAX = 8
+# A segment with a larger share of dead rows than this is rewritten.
+DEAD_SHARE_MAX = 0.25
+
+assert LOG_FILE_BYTES_MIN % SECTOR_BYTES == 0
+assert LOG_FILE_BYTES_MIN <= LOG_FILE_BYTES_MAX
+assert DIMENSION_MAX * 4 < LOG_BATCH_BYTES_MAX

@@ -1,0 +1,202 @@
+"""Writes a segment front to back, from rows that come in the order of the file."""
+
+import functools
+import itertools
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.files import Files
+from storage.limits import CHECKSUM_BLOCK_BYTES
+from storage.manifest import SegmentEntry
+from storage.name_table import Named, encode_names
+from storage.segment import (
+    ALIGNMENT,
+    FORMAT,
+    HEADER,
+    MAGIC,
+    SECTION,
+    Section,
+    hash_ids,
+    header_checksum,
+)
+
+# Rows asked for at once: 6 MiB of vectors at 384 dimensions.
+_CHUNK_ROWS = 4_096
+
+Chunk = bytes | memoryview
+
+
+class RowSource(Protocol):
+    """Rows sorted by (namespace, id), each asked for in order and more than once."""
+
+    count: int
+    dimension: int
+    namespaces: list[Named]  # (name, first row, row behind the last)
+    id_bytes: int
+    metadata_bytes: int
+    norm_min: float
+    norm_max: float
+
+    def vectors(self, start: int, stop: int) -> NDArray[np.float32]:
+        """(stop - start, d) float32."""
+
+    def norms(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Their euclidean norms."""
+
+    def lsns(self, start: int, stop: int) -> NDArray[np.uint64]:
+        """The writes they come from."""
+
+    def ids(self) -> Iterable[bytes]:
+        """All ids."""
+
+    def metadata(self) -> Iterable[bytes | None]:
+        """All metadata, None for rows without."""
+
+
+def write_segment(files: Files, folder: Path, number: int, source: RowSource) -> SegmentEntry:
+    """Writes and syncs segment `number`; its name is durable with the folder's next sync."""
+    entry = SegmentEntry(number, 0, source.count)
+    size = files.write_new(folder / entry.file_name, _with_checksums(source))
+    return SegmentEntry(number, size, source.count)
+
+
+def _with_checksums(source: RowSource) -> Iterator[Chunk]:
+    """The bytes of the file, in pieces; checksums are taken as they pass."""
+    sections = _sections(source)
+    data_end, header = _header(source, [(kind, length) for kind, length, _ in sections])
+    checksums: list[int] = []
+    running = filled = written = 0
+    contents = ((header,), *(make() for _, _, make in sections))
+    for chunk in itertools.chain.from_iterable(_aligned(content) for content in contents):
+        view = memoryview(chunk).cast("B")
+        written += len(view)
+        yield view
+        while view:
+            piece = view[: CHECKSUM_BLOCK_BYTES - filled]
+            running = zlib.crc32(piece, running)
+            filled += len(piece)
+            view = view[len(piece) :]
+            if filled == CHECKSUM_BLOCK_BYTES:
+                checksums.append(running)
+                running = filled = 0
+    if filled:
+        checksums.append(running)
+    assert written == data_end, (written, data_end)
+    body = np.array(checksums, "<u4").tobytes()
+    yield zlib.crc32(body).to_bytes(4, "little") + body
+
+
+def _sections(
+    source: RowSource,
+) -> list[tuple[Section, int, Callable[[], Iterable[Chunk]]]]:
+    """Kind, length in bytes and content of every section but the last."""
+    count = source.count
+    names = encode_names(source.namespaces)
+    hashes = functools.cache(lambda: _sorted_hashes(source))
+    return [
+        (
+            Section.VECTORS,
+            4 * source.dimension * count,
+            lambda: (np.ascontiguousarray(source.vectors(a, b)).data for a, b in _spans(count)),
+        ),
+        (
+            Section.NORMS,
+            4 * count,
+            lambda: (source.norms(a, b).data for a, b in _spans(count)),
+        ),
+        (
+            Section.LSNS,
+            8 * count,
+            lambda: (source.lsns(a, b).data for a, b in _spans(count)),
+        ),
+        (Section.NAMESPACES, len(names), lambda: (names,)),
+        (Section.ID_ENDS, 8 * count, lambda: _ends(source.ids())),
+        (Section.IDS, source.id_bytes, lambda: _joined(source.ids())),
+        (
+            Section.METADATA_ENDS,
+            8 * count,
+            lambda: _ends(one or b"" for one in source.metadata()),
+        ),
+        (
+            Section.METADATA,
+            source.metadata_bytes,
+            lambda: _joined(one or b"" for one in source.metadata()),
+        ),
+        (Section.METADATA_PRESENT, (count + 7) // 8, lambda: (_present(source),)),
+        (Section.HASHES, 8 * count, lambda: (hashes()[0].data,)),
+        (Section.HASH_ROWS, 4 * count, lambda: (hashes()[1].data,)),
+    ]
+
+
+def _header(source: RowSource, sections: list[tuple[Section, int]]) -> tuple[int, bytes]:
+    """Where the checksums begin, and the header with its table."""
+    offset = _align(HEADER.size + SECTION.size * (len(sections) + 1))
+    table = b""
+    for kind, length in sections:
+        table += SECTION.pack(kind, offset, length)
+        offset = _align(offset + length)
+    blocks = -(-offset // CHECKSUM_BLOCK_BYTES)
+    table += SECTION.pack(Section.CHECKSUMS, offset, 4 + 4 * blocks)
+    fields = (
+        source.count,
+        source.dimension,
+        len(sections) + 1,
+        source.norm_min,
+        source.norm_max,
+    )
+    bare = HEADER.pack(MAGIC, FORMAT, 0, *fields) + table
+    return offset, HEADER.pack(MAGIC, FORMAT, header_checksum(bare), *fields) + table
+
+
+def _aligned(content: Iterable[Chunk]) -> Iterator[Chunk]:
+    size = 0
+    for chunk in content:
+        size += memoryview(chunk).nbytes
+        yield chunk
+    if size % ALIGNMENT:
+        yield bytes(ALIGNMENT - size % ALIGNMENT)
+
+
+def _align(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT
+
+
+def _spans(count: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + _CHUNK_ROWS, count)) for start in range(0, count, _CHUNK_ROWS))
+
+
+def _ends(items: Iterable[bytes]) -> Iterator[Chunk]:
+    end = 0
+    iterator = iter(items)
+    while chunk := [len(one) for one in itertools.islice(iterator, _CHUNK_ROWS)]:
+        ends = np.cumsum(np.array(chunk, "<u8"), dtype="<u8") + np.uint64(end)
+        end = int(ends[-1])
+        yield ends.data
+
+
+def _joined(items: Iterable[bytes]) -> Iterator[Chunk]:
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, _CHUNK_ROWS)):
+        yield b"".join(chunk)
+
+
+def _present(source: RowSource) -> bytes:
+    present = np.fromiter((one is not None for one in source.metadata()), bool, source.count)
+    return np.packbits(present, bitorder="little").tobytes()
+
+
+def _sorted_hashes(source: RowSource) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+    ids = iter(source.ids())
+    hashes = np.concatenate(
+        [
+            hash_ids(one.name, itertools.islice(ids, one.second - one.first))
+            for one in source.namespaces
+        ]
+    )
+    order = np.argsort(hashes, kind="stable").astype("<u4")
+    return hashes[order], order
