@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from router.errors import CannotListen
 from router.settings import BadSettings, read_settings
 from storage.errors import StorageError
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
 
     try:
         uvloop.run(Server.serve(settings))
-    except StorageError as error:
+    except (CannotListen, StorageError) as error:
         print(f"torpor serve: {error}", file=sys.stderr)
         return 1
     return 0

@@ -12,6 +12,8 @@
       Unavailable           starting, stopping, or recovering from crashes
       PoisonRequest         the request was in flight at two deaths of its worker
 
+    CannotListen            at start-up: the address is taken or not of this machine
+
 The errors of `storage` (see `storage.errors`) are in the table beside them.
 """
 
@@ -80,6 +82,10 @@ class Unavailable(RouterError):
 
 class PoisonRequest(RouterError):
     """The request was in flight when its worker died, and again when it was tried alone."""
+
+
+class CannotListen(Exception):
+    """The server cannot have the address it was told to listen on."""
 
 
 CODES: tuple[tuple[type[Exception], Code], ...] = (

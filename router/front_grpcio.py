@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from router.call import Call, Handler, Handlers
-from router.errors import Code, code_of
+from router.errors import CannotListen, Code, code_of
 from router.limits import CONNECTION_STREAMS_MAX, MESSAGE_BYTES_MAX, STOP_GRACE_SECONDS
 
 log = logging.getLogger("torpor.front")
@@ -36,8 +36,14 @@ class GrpcioFront(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic 
         self._server.add_generic_rpc_handlers((self,))
 
     async def start(self, address: str) -> int:
-        """Listens on HOST:PORT, port 0 for any free one, and returns the port."""
-        port: int = self._server.add_insecure_port(address)
+        """Listens on HOST:PORT, port 0 for any free one, and returns the port.
+
+        Raises CannotListen.
+        """
+        try:
+            port: int = self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise CannotListen(f"Cannot listen on {address}: is the port in use?") from None
         await self._server.start()
         return port
 

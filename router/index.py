@@ -18,8 +18,8 @@ from router.errors import NotFound
 from router.lifecycle import Phase
 from router.limits import QUIET_SECONDS, REPLAY_MS_FOLD_ASLEEP
 from router.processes import Zygote
-from router.tasks import StartTask
 from router.supervisor import Supervisor, Wake
+from router.tasks import StartTask
 from router.upkeep import Upkeep
 from storage import manifest as manifests
 from storage.catalog import Costs, IndexRow

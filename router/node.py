@@ -17,6 +17,7 @@ from router.errors import AlreadyExists, ProtectedIndex, Unavailable
 from router.index import Index, LiveIndex, Machinery, gone, open_index
 from router.memory import give_back_memory
 from storage.catalog import Catalog, Costs, IndexRow
+from storage.errors import StorageError
 
 T = TypeVar("T")
 
@@ -162,8 +163,13 @@ class Node:
         for index in due:
             index.row = replace(index.row, costs=index.row.costs + index.unsaved)
             index.unsaved = Costs()
-        if changes:
+        if not changes:
+            return
+        try:
             await self._thread(self._catalog.add_costs, changes)
+        except StorageError as error:
+            # A bill that is a little low is better than a server that stops.
+            log.error("costs_not_saved error=%s", error)
 
     async def stop(self) -> None:
         """Ends every worker and builder, closes every log, saves the costs."""

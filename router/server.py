@@ -30,7 +30,6 @@ class Server:
         self._settings = settings
         self._stop = asyncio.Event()
         self._crash: BaseException | None = None
-        self.port = 0
 
     @classmethod
     async def serve(cls, settings: Settings) -> None:
@@ -86,8 +85,9 @@ class Server:
         }
         front = GrpcioFront(handlers)
         host = self._settings.listen.rpartition(":")[0]
-        self.port = await front.start(self._settings.listen)
-        log.info("listening address=%s:%d indexes=%d", host, self.port, len(node))
+        port = await front.start(self._settings.listen)
+        log.info("listening address=%s:%d indexes=%d", host, port, len(node))
+        print(f"torpor is listening on {host}:{port}", flush=True)
         try:
             await self._stop.wait()
         finally:

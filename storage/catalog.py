@@ -1,27 +1,38 @@
 """The catalog: which indexes exist, their settings and what they have cost.
 
-An SQLite database, DATA/catalog.sqlite, in WAL mode with synchronous FULL, so that a commit is durable.
-Its user_version is the format version. An index exists if and only if it has a row: creating makes the
-folder first and inserts last, deleting removes the row first and the folder last, and a folder without
-a row is a leftover that the next start removes.
+An SQLite database, DATA/catalog.sqlite, in WAL mode with synchronous FULL, so that a commit is
+durable. Its user_version is the format version. An index exists if and only if it has a row: creating
+makes the folder first and inserts last, deleting removes the row first and the folder last, and a
+folder without a row is a leftover that the next start removes.
 """
 
 import contextlib
 import json
-import shutil
+import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from storage.errors import DataLoss, FormatTooNew, StorageError
-from storage.files import Files, disk_full, is_disk_full
-from storage.manifest import Manifest, store
+from storage import manifest as manifests
+from storage.errors import (
+    DataLoss,
+    DiskFailed,
+    FormatTooNew,
+    WriteOutcomeUnknown,
+    WriteRefused,
+)
+from storage.files import Files, disk_full, unwritable
 
 FORMAT = 1
 FILE_NAME = "catalog.sqlite"
 TRASH_NAME = ".trash"
+
+# What else lies in the data folder is not ours to remove.
+_PLACE = re.compile("[a-z0-9-]{1,45}")
+_ID = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(slots=True)
@@ -42,7 +53,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """An index as the catalog knows it; metric is cosine, dotproduct or euclidean."""
+    """An index as the catalog knows it; `id` is 16 hexadecimal digits, `metric` in lower case."""
 
     id: str
     name: str
@@ -57,19 +68,18 @@ class IndexRow:
     costs: Costs
 
 
+_ROW_NAMES = [one.name for one in fields(IndexRow) if one.name != "costs"]
+_COST_KINDS = [type(value) for value in astuple(Costs())]
 _COST_NAMES = [one.name for one in fields(Costs)]
 _COST_SCHEMA = ", ".join(f"{name} REAL NOT NULL DEFAULT 0" for name in _COST_NAMES)
 _SCHEMA = f"""
 CREATE TABLE indexes (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, dimension INTEGER NOT NULL, metric TEXT NOT NULL,
-    cloud TEXT NOT NULL, region TEXT NOT NULL, deletion_protection INTEGER NOT NULL,
-    tags TEXT NOT NULL, idle_seconds REAL, created_unix_ms INTEGER NOT NULL, {_COST_SCHEMA}
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, dimension INTEGER NOT NULL,
+    metric TEXT NOT NULL, cloud TEXT NOT NULL, region TEXT NOT NULL,
+    deletion_protection INTEGER NOT NULL, tags TEXT NOT NULL, idle_seconds REAL, created_unix_ms INTEGER NOT NULL, {_COST_SCHEMA}
 ) WITHOUT ROWID
 """
-_COLUMNS = (
-    "id, name, dimension, metric, cloud, region, deletion_protection, tags, idle_seconds, "
-    f"created_unix_ms, {', '.join(_COST_NAMES)}"
-)
+_COLUMNS = ", ".join([*_ROW_NAMES, *_COST_NAMES])
 
 
 class Catalog:
@@ -87,70 +97,67 @@ class Catalog:
     def open(cls, files: Files, data: Path) -> "Catalog":
         """Opens or creates the catalog of a data folder and removes leftovers.
 
-        Call with the folder's lock held. Raises DataLoss or FormatTooNew.
+        Call with the folder's lock held. Raises DataLoss, FormatTooNew, DiskFull or DiskFailed.
         """
         path = data / FILE_NAME
-        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version > FORMAT:
-                raise FormatTooNew(
-                    f"The catalog {path} has format {version}; this release reads up to {FORMAT}."
-                )
-            if version == 0:
-                with connection:
-                    connection.execute("BEGIN")
-                    connection.execute(_SCHEMA)
-                    connection.execute(f"PRAGMA user_version={FORMAT}")
-                files.sync_folder(data)
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            raise DataLoss(f"The catalog {path} is damaged: {error}.") from error
-        except FormatTooNew:
-            connection.close()
-            raise
+            connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        except sqlite3.Error as error:
+            raise DiskFailed(f"The catalog {path} cannot be opened: {error}.") from error
         catalog = cls(files, data, connection)
-        catalog._remove_leftovers()
+        try:
+            catalog._prepare()
+            catalog._remove_leftovers()
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, OSError):
+                raise DiskFailed(f"Opening the catalog {path} failed: {error}.") from error
+            raise
         return catalog
 
     def close(self) -> None:
         """Lets go of the database."""
-        self._connection.close()
+        with self._lock:
+            self._connection.close()
 
     def all_rows(self) -> list[IndexRow]:
-        """Every index, in byte order of the names."""
-        with self._lock:
+        """Every index, in byte order of the names; raises StorageError."""
+        with self._lock, _sqlite_errors(self._path):
             rows = self._connection.execute(
                 f"SELECT {_COLUMNS} FROM indexes ORDER BY name"
             ).fetchall()
         return [_to_row(row) for row in rows]
 
     def create(self, row: IndexRow) -> None:
-        """Makes an index durable; on failure nothing of it is left."""
+        """Makes an index durable; `row.name` and `row.id` are new.
+
+        Raises DiskFull or WriteRefused: it does not exist. Raises WriteOutcomeUnknown: it may exist
+        after a restart.
+        """
+        assert _ID.fullmatch(row.id)
         folder = self.folder(row)
         try:
             self._make_folder(folder)
-            store(self._files, folder, Manifest())
             self._insert(row)
-        except BaseException as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, OSError) and is_disk_full(error):
-                raise disk_full(folder) from error
+        except OSError as error:
+            self._files.remove_folder(folder)
+            raise unwritable(folder, error) from error
+        except WriteOutcomeUnknown:
+            # Should it exist after a restart, it needs its folder; if not, the restart removes it.
+            raise
+        except BaseException:
+            self._files.remove_folder(folder)
             raise
 
     def configure(self, row: IndexRow) -> None:
-        """Makes the settings of an index durable; its costs are not touched."""
+        """Makes the settings of an index durable; its costs are not touched.
+
+        Raises DiskFull, WriteRefused or WriteOutcomeUnknown, as `add_costs` and `delete` do.
+        """
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE indexes SET deletion_protection=?, tags=?, idle_seconds=? WHERE id=?",
-                (
-                    row.deletion_protection,
-                    json.dumps(row.tags),
-                    row.idle_seconds,
-                    row.id,
-                ),
+                (row.deletion_protection, json.dumps(row.tags), row.idle_seconds, row.id),
             )
 
     def add_costs(self, changes: Iterable[tuple[str, Costs]]) -> None:
@@ -166,27 +173,52 @@ class Catalog:
         """Removes an index durably; returns the folder of its remains, for `empty_trash`."""
         with self._transaction() as connection:
             connection.execute("DELETE FROM indexes WHERE id=?", (row.id,))
-        return self._to_trash(self.folder(row))
+        folder = self.folder(row)
+        try:
+            return self._to_trash(folder)
+        except OSError:
+            # The index is gone all the same: a folder without a row is a leftover wherever it is.
+            return folder
 
     def empty_trash(self, remains: Path) -> None:
         """Deletes what is left of a deleted index."""
-        shutil.rmtree(remains, ignore_errors=True)
+        self._files.remove_folder(remains)
 
     def folder(self, row: IndexRow) -> Path:
         """Where the data of an index lives: DATA/<cloud>/<region>/<id>."""
         return self._data / row.cloud / row.region / row.id
 
+    def _prepare(self) -> None:
+        """Brings a database that is new, or of an older release, to what this one expects."""
+        with _sqlite_errors(self._path):
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version > FORMAT:
+            raise FormatTooNew(
+                f"The catalog {self._path} has format {version}; this release reads up to {FORMAT}."
+            )
+        if version == 0 and (found := index_folders(self._data)):
+            raise DataLoss(
+                f"The catalog {self._path} is missing, though there are indexes: {found[0]}."
+            )
+        with _sqlite_errors(self._path):
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+        if version == 0:
+            with self._transaction() as connection:
+                connection.execute(_SCHEMA)
+                connection.execute(f"PRAGMA user_version={FORMAT}")
+            self._files.sync_folder(self._data)
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, _sqlite_errors(self._path):
+            self._connection.execute("BEGIN IMMEDIATE")
             try:
-                with self._connection:
-                    self._connection.execute("BEGIN IMMEDIATE")
-                    yield self._connection
-            except sqlite3.OperationalError as error:
-                if "full" in str(error):
-                    raise disk_full(self._path) from error
-                raise StorageError(f"The catalog {self._path} failed: {error}.") from error
+                yield self._connection
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
 
     def _insert(self, row: IndexRow) -> None:
         values = (
@@ -199,12 +231,16 @@ class Catalog:
             connection.execute(f"INSERT INTO indexes ({_COLUMNS}) VALUES ({places})", values)
 
     def _make_folder(self, folder: Path) -> None:
+        """Makes an empty index durable: its folder, its first manifest, and their names."""
         region, cloud = folder.parent, folder.parent.parent
         new = [path for path in (cloud, region) if not path.exists()]
         self._files.make_folder(folder)
+        first = manifests.encode(manifests.Manifest())
+        self._files.write_new(folder / manifests.FILE_NAME, [first])
+        self._files.sync_folder(folder)
+        self._files.sync_folder(region)
         for path in new:
             self._files.sync_folder(path.parent)
-        self._files.sync_folder(region)
 
     def _to_trash(self, folder: Path) -> Path:
         trash = self._data / TRASH_NAME
@@ -220,25 +256,56 @@ class Catalog:
         for folder in index_folders(self._data):
             if folder not in known:
                 self._to_trash(folder)
-        shutil.rmtree(self._data / TRASH_NAME, ignore_errors=True)
+        self._files.remove_folder(self._data / TRASH_NAME)
 
 
 def index_folders(data: Path) -> list[Path]:
-    """Every folder that could be an index: DATA/<cloud>/<region>/<id>."""
-    clouds = [one for one in data.iterdir() if one.is_dir() and one.name != TRASH_NAME]
-    return sorted(one for cloud in clouds for one in cloud.glob("*/*") if one.is_dir())
+    """Every folder that is named like one of an index: DATA/<cloud>/<region>/<id>."""
+    return sorted(
+        folder
+        for cloud in _folders_in(data, _PLACE)
+        for region in _folders_in(cloud, _PLACE)
+        for folder in _folders_in(region, _ID)
+    )
+
+
+def _folders_in(folder: Path, names: re.Pattern[str]) -> list[Path]:
+    with os.scandir(folder) as entries:
+        return [Path(one) for one in entries if names.fullmatch(one.name) and one.is_dir()]
+
+
+@contextlib.contextmanager
+def _sqlite_errors(path: Path) -> Iterator[None]:
+    """Turns what SQLite reports about the disk into errors of storage."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise _storage_error(path, error) from error
+
+
+def _storage_error(path: Path, error: sqlite3.DatabaseError) -> Exception:
+    # The lowest byte of an extended result code is the code.
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return disk_full(path)
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return DataLoss(f"The catalog {path} is damaged: {error}.")
+        case sqlite3.SQLITE_IOERR:
+            return WriteOutcomeUnknown(
+                f"The disk failed under the catalog {path}, and whether a change is kept is open: "
+                f"{error}."
+            )
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY:
+            return WriteRefused(f"The catalog {path} takes no change: {error}.")
+    return error
 
 
 def _to_row(row: tuple[object, ...]) -> IndexRow:
     settings, costs = row[: -len(_COST_NAMES)], row[-len(_COST_NAMES) :]
-    kinds = (type(getattr(Costs(), name)) for name in _COST_NAMES)
     values = dict(zip(_ROW_NAMES, settings, strict=True))
     values["deletion_protection"] = bool(values["deletion_protection"])
     values["tags"] = json.loads(str(values["tags"]))
     return IndexRow(
         **values,  # type: ignore[arg-type]  # the table's columns are the fields
-        costs=Costs(*(kind(value) for kind, value in zip(kinds, costs, strict=True))),
+        costs=Costs(*(kind(value) for kind, value in zip(_COST_KINDS, costs, strict=True))),
     )
-
-
-_ROW_NAMES = [one.name for one in fields(IndexRow) if one.name != "costs"]

@@ -5,7 +5,7 @@
       FormatTooNew          written by a newer release than this one
       DiskFull              no space; nothing that was acknowledged is touched
       WriteRefused          the disk failed a write or a sync: that batch is refused for good
-      WriteOutcomeUnknown   the disk failed so that neither keeping nor refusing could be made durable
+      WriteOutcomeUnknown   the disk let neither keeping nor refusing be made durable
       DiskFailed            the system failed a call that neither read nor changed anything stored
       DataFolderInUse       another server owns the data folder
 

@@ -1,4 +1,4 @@
-"""The one door to the disk: every write, sync, rename and map of the durable formats goes through here.
+"""The one door to the disk: every write, sync, rename and map of stored data goes through here.
 
 Tests put a disk of their own behind it, one that forgets what was not synced and fails on command.
 What is written is durable after a sync of the file; that a name exists, or has changed, is durable
@@ -153,7 +153,7 @@ class Files:
         return path.read_bytes()
 
     def map(self, path: Path) -> memoryview:
-        """A read-only view of a file's pages, which keeps no descriptor; raises FileNotFoundError."""
+        """A read-only view of a file's pages, which keeps no descriptor; raises OSError."""
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             if os.fstat(descriptor).st_size == 0:

@@ -31,11 +31,11 @@ Batch header:
     36      4     checksum of the 36 bytes above
 
 A seal is a batch without records that a clean close writes: it shows that the batch before it was
-complete, so that rot in that one is not taken for a write that a crash cut short. Nothing follows it,
-and no position lies behind it: a log whose seal never reached the disk is as good as a sealed one.
+complete, so that rot in that one is not taken for a write that a crash cut short. Nothing follows
+it, and no position lies behind it, so that a seal that never reached the disk is not missed.
 
-The magic, the format version and the checksum of the file header keep their places and their meaning
-in every format.
+The magic, the format version and the checksum of the file header keep their places and their
+meaning in every format.
 """
 
 import struct
@@ -61,8 +61,8 @@ BATCH_HEADER_BYTES = _BATCH.size + _CHECKSUM.size
 class Position(NamedTuple):
     """A place in a log: behind everything up to `lsn`, which ends at `offset` of file `file`.
 
-    `batch` and `checksum` are those of the batch that ends here. Reading or writing on from here needs
-    them; stopping here does not. File 0 means before the first file.
+    `batch` and `checksum` are those of the batch that ends here. Reading or writing on from here
+    needs them; stopping here does not. File 0 means before the first file.
     """
 
     file: int = 0

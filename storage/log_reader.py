@@ -2,8 +2,8 @@
 
 The files of a log are found from the last one backwards: each names the file before it and where
 that one ends. What lies behind such an end was refused, or never acknowledged. In the last file the
-end is where the batches stop: a batch that is not whole there is a write that a crash cut short, and
-is cut off, unless a later batch of the same file shows that it was once whole.
+end is where the batches stop: a batch that is not whole there is a write that a crash cut short,
+and is cut off, unless a later batch of the same file shows that it was once whole.
 """
 
 import zlib
@@ -39,7 +39,7 @@ class Recovered(NamedTuple):
 
 
 class LogReader:
-    """Reads the records of one log in order, from a position on. Holds no file between two calls."""
+    """Reads the records of one log in order, from a position on; holds no file between calls."""
 
     def __init__(self, files: Files, folder: Path, start: Position) -> None:
         self._files = files
@@ -60,7 +60,7 @@ class LogReader:
             yield from decode(payload, str(self._path(self.position.file)))
 
     def read_all(self) -> Iterator[tuple[BatchHeader, bytes]]:
-        """Every whole batch up to the end of the log; raises DataLoss for a break that is no tail."""
+        """Every whole batch up to the end of the log; raises DataLoss for rot before it."""
         last = self._last_file()
         if last:
             yield from self._batches(last, None)
@@ -218,9 +218,9 @@ def log_file_numbers(files: Files, folder: Path) -> list[int]:
 def _make_durable(files: Files, folder: Path, end: Position, tail_bytes: int) -> None:
     """Writes the last batch again and syncs it.
 
-    It was read from the page cache. A writer that died may have left it there unsynced, and one whose
-    sync failed has left it there as if it had been synced, so that syncing alone would do nothing.
-    Everything before it is durable: it was synced before this batch was written.
+    It was read from the page cache. A writer that died may have left it there unsynced, and one
+    whose sync failed has left it there as if it had been synced, so that syncing alone would do
+    nothing. Everything before it is durable: it was synced before this batch was written.
     """
     path = folder / log_file_name(end.file)
     size = FILE_HEADER_BYTES if end.offset == FILE_HEADER_BYTES else tail_bytes

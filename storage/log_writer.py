@@ -1,4 +1,4 @@
-"""Writes a log: batches that are durable when `append` returns, and refused for good when it raises."""
+"""Writes a log: batches are durable when `append` returns, and refused for good when it raises."""
 
 import contextlib
 import secrets
@@ -33,8 +33,8 @@ class LogWriter:
     """The one writer of a log. Not for two threads at a time, `recycle` excepted.
 
     A file is written from front to back. After any failure nothing more goes into it: the next file
-    says where it ends. A writer never goes on with the file of the one before it either, so nothing is
-    ever written behind a tail that a crash tore.
+    says where it ends. A writer never goes on with the file of the one before it either, so nothing
+    is ever written behind a tail that a crash tore.
     """
 
     def __init__(self, files: Files, folder: Path, recovered: Recovered) -> None:
@@ -60,7 +60,8 @@ class LogWriter:
         """
         first_lsn = self._next_lsn
         payload = encode(records, first_lsn)
-        assert records and len(payload) <= LOG_BATCH_BYTES_MAX
+        assert records
+        assert len(payload) <= LOG_BATCH_BYTES_MAX
         if self._file is None or self._room() < BATCH_HEADER_BYTES + len(payload):
             self._start_file(BATCH_HEADER_BYTES + len(payload))
         # Taken even if the write fails: a reader may have seen them.
@@ -154,7 +155,7 @@ class LogWriter:
         except OSError as error:
             if file is not None:
                 file.close()
-            # Should the removal fail too, or be undone by a crash: it says what the next one will say.
+            # If a crash undoes the removal: it says of its predecessor what the next one will say.
             self._remove(path)
             raise unwritable(path, error) from error
         self._file = file
@@ -164,7 +165,7 @@ class LogWriter:
         self.position = before._replace(file=number, offset=FILE_HEADER_BYTES)
 
     def _empty_file(self, path: Path, size: int) -> File:
-        """The spare if it is large enough, else a new file of zeros: syncing into either is quick."""
+        """The spare if it is large enough, else a file of zeros: syncing into either is quick."""
         with self._spare_lock:
             spare, self._spare = self._spare, None
         if spare is not None:

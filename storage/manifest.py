@@ -1,7 +1,7 @@
 """The manifest: which files are an index, and from where on its log counts.
 
-The file MANIFEST is JSON on one line, then a line with the CRC-32 of the first in hexadecimal. It is
-replaced as a whole. Every other file it names is immutable; files it does not name are leftovers.
+The file MANIFEST is JSON on one line, then a line with the CRC-32 of the first in hexadecimal. It
+is replaced as a whole. Every other file it names is immutable; files it does not name are leftovers.
 
     {"format": 1, "version": v, "next_number": n, "log": [file, offset, lsn, batch, checksum],
      "namespaces": name or null,
@@ -85,7 +85,8 @@ def decode(data: bytes, path: str) -> Manifest:
     content = json.loads(line)
     if content["format"] > FORMAT:
         raise FormatTooNew(
-            f"The manifest {path} has format {content['format']}; this release reads up to {FORMAT}."
+            f"The manifest {path} has format {content['format']}; "
+            f"this release reads up to {FORMAT}."
         )
     return Manifest(
         version=content["version"],
@@ -112,9 +113,9 @@ def load(files: Files, folder: Path) -> Manifest:
 def store(files: Files, folder: Path, manifest: Manifest) -> None:
     """Makes a manifest the current one, durably and at once.
 
-    Raises DiskFull or WriteRefused: the one before stands. Raises WriteOutcomeUnknown: after a crash
-    either may stand, so nothing that either needs may go, and its version and number are taken;
-    storing the same manifest again settles it.
+    Raises DiskFull or WriteRefused: the one before stands. Raises WriteOutcomeUnknown: after a
+    crash either may stand, so nothing that either needs may go, and the new one's version and
+    number are taken; storing the same manifest again settles it.
     """
     path = folder / FILE_NAME
     temporary = folder / f"{FILE_NAME}.new"

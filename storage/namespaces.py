@@ -8,7 +8,7 @@ It is what lets a sleeping index be counted without a worker. Everything is litt
     12      4     CRC-32 of the 16 bytes that follow
     16      8     records in all namespaces
     24      8     zeros
-    32      n     a table of names (name_table.py): records, and bytes of their vectors, ids, metadata
+    32      n     a table of names (name_table.py): records, and bytes of vectors, ids, metadata
 """
 
 import struct
@@ -34,7 +34,7 @@ def encode(namespaces: Sequence[Named]) -> bytes:
 
 
 class NamespaceDirectory(NameTable):
-    """The namespaces of one manifest: (name, records, bytes), the default one with the empty name."""
+    """The namespaces of one manifest: (name, records, bytes); the default one has no name."""
 
     def __init__(self, view: memoryview, path: str) -> None:
         """Verifies the file; raises DataLoss or FormatTooNew."""

@@ -67,7 +67,7 @@ def decode(payload: bytes, path: str) -> Iterator[Record]:
         offset += _HEADER.size
         if kind not in _KINDS:
             raise FormatTooNew(
-                f"The log file {path} has a record of kind {kind}, which this release does not know."
+                f"The log file {path} has a record of kind {kind}, unknown to this release."
             )
         yield Record(lsn, Kind(kind), payload[offset : offset + length], rows)
         offset += length
