@@ -5,7 +5,6 @@ been asleep and quiet for a while; it owns the log, the supervisor and the upkee
 """
 
 import asyncio
-from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import islice, takewhile

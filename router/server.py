@@ -41,8 +41,7 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        data = Path(self._settings.data).resolve()
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data = _data_folder(self._settings.data)
         tasks = Tasks(self._crashed)
         with (
             DataFolderLock.acquire(data, LOCK_WAIT_SECONDS) as lock,
@@ -99,3 +98,9 @@ class Server:
         log.critical("crashed", exc_info=error)
         self._crash = error
         self._stop.set()
+
+
+def _data_folder(path: str) -> Path:
+    folder = Path(path).resolve()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder

@@ -1,4 +1,7 @@
-"""The settings of a server: flags win over TORPOR_* variables, those over a TOML file, those over defaults."""
+"""The settings of a server.
+
+Flags win over TORPOR_* variables, those over a TOML file, those over defaults.
+"""
 
 import argparse
 import os

@@ -1,9 +1,9 @@
 """The catalog: which indexes exist, their settings and what they have cost.
 
 An SQLite database, DATA/catalog.sqlite, in WAL mode with synchronous FULL, so that a commit is
-durable. Its user_version is the format version. An index exists if and only if it has a row: creating
-makes the folder first and inserts last, deleting removes the row first and the folder last, and a
-folder without a row is a leftover that the next start removes.
+durable. Its user_version is the format version. An index exists if and only if it has a row:
+creating makes the folder first and inserts last, deleting removes the row first and the folder
+last, and a folder without a row is a leftover that the next start removes.
 """
 
 import contextlib
@@ -76,7 +76,8 @@ _SCHEMA = f"""
 CREATE TABLE indexes (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, dimension INTEGER NOT NULL,
     metric TEXT NOT NULL, cloud TEXT NOT NULL, region TEXT NOT NULL,
-    deletion_protection INTEGER NOT NULL, tags TEXT NOT NULL, idle_seconds REAL, created_unix_ms INTEGER NOT NULL, {_COST_SCHEMA}
+    deletion_protection INTEGER NOT NULL, tags TEXT NOT NULL, idle_seconds REAL,
+    created_unix_ms INTEGER NOT NULL, {_COST_SCHEMA}
 ) WITHOUT ROWID
 """
 _COLUMNS = ", ".join([*_ROW_NAMES, *_COST_NAMES])

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from storage.errors import DataFolderInUse
 
@@ -38,7 +39,7 @@ class DataFolderLock:
                     ) from None
                 time.sleep(_POLL_SECONDS)
 
-    def __enter__(self) -> "DataFolderLock":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

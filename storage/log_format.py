@@ -1,4 +1,4 @@
-"""The bytes of a log file, and the position of a reader or writer in a log.
+r"""The bytes of a log file, and the position of a reader or writer in a log.
 
 A log is a row of files `NNNNNNNNNN.log`, numbered without gaps but for files whose creation failed.
 A file is one header of a sector, then batches back to back, then zeros or what a recycled file held
@@ -7,7 +7,7 @@ before. Everything is little-endian.
 File header:
 
     offset  size  field
-    0       8     "TORPLOG\\0"
+    0       8     "TORPLOG\0"
     8       4     format version
     12      4     checksum of the header with this field zero
     16      8     number of the file

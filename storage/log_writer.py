@@ -4,7 +4,7 @@ import contextlib
 import secrets
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from storage.errors import StorageError, WriteOutcomeUnknown
@@ -78,9 +78,8 @@ class LogWriter:
             if not self._spare_wanted or self._spare is not None:
                 return False
             try:
-                file = self._files.open(self._folder / name)
-                fits = file.size() >= self._file_bytes_next
-                file.close()
+                with contextlib.closing(self._files.open(self._folder / name)) as file:
+                    fits = file.size() >= self._file_bytes_next
             except OSError:
                 return False
             if fits:
@@ -169,19 +168,15 @@ class LogWriter:
         with self._spare_lock:
             spare, self._spare = self._spare, None
         if spare is not None:
-            file = self._files.open(self._folder / spare, write=True)
-            if file.size() >= size:
-                self._files.rename(self._folder / spare, path)
-                return file
+            with _closed_on_error(self._files.open(self._folder / spare, write=True)) as file:
+                if file.size() >= size:
+                    self._files.rename(self._folder / spare, path)
+                    return file
             file.close()
             self._remove(self._folder / spare)
-        file = self._files.create(path)
-        try:
+        with _closed_on_error(self._files.create(path)) as file:
             for offset in range(0, size, len(_ZEROS)):
                 file.pwrite(_ZEROS[: size - offset], offset)
-        except OSError:
-            file.close()
-            raise
         return file
 
     def _refuse(self, error: OSError) -> None:
@@ -209,6 +204,15 @@ class LogWriter:
         # A file that stays is ignored, and goes with what else a crash leaves.
         with contextlib.suppress(OSError):
             self._files.unlink(path)
+
+
+@contextlib.contextmanager
+def _closed_on_error(file: File) -> Iterator[File]:
+    try:
+        yield file
+    except OSError:
+        file.close()
+        raise
 
 
 def _whole_sectors(size: int) -> int:

@@ -1,7 +1,7 @@
 """The manifest: which files are an index, and from where on its log counts.
 
 The file MANIFEST is JSON on one line, then a line with the CRC-32 of the first in hexadecimal. It
-is replaced as a whole. Every other file it names is immutable; files it does not name are leftovers.
+is replaced as a whole. Every file it names is immutable; files that it does not name are leftovers.
 
     {"format": 1, "version": v, "next_number": n, "log": [file, offset, lsn, batch, checksum],
      "namespaces": name or null,
@@ -19,6 +19,8 @@ from storage.log_format import Position, log_file_number
 
 FORMAT = 1
 FILE_NAME = "MANIFEST"
+
+_LOG_START = Position()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Manifest:
 
     version: int = 1
     next_number: int = 1
-    log: Position = Position()
+    log: Position = _LOG_START
     namespaces: str | None = None
     segments: tuple[SegmentEntry, ...] = ()
 

@@ -1,7 +1,7 @@
-"""Masks: which rows of a segment are dead. Immutable files, replaced as a whole by a fold.
+r"""Masks: which rows of a segment are dead. Immutable files, replaced as a whole by a fold.
 
     offset  size         field
-    0       8            "TORPMSK\\0"
+    0       8            "TORPMSK\0"
     8       4            format version
     12      4            CRC-32 of everything behind it
     16      8            rows of the segment, n

@@ -1,9 +1,9 @@
-"""The namespaces of a whole index as of one manifest, with their counts: a `.namespaces` file.
+r"""The namespaces of a whole index as of one manifest, with their counts: a `.namespaces` file.
 
 It is what lets a sleeping index be counted without a worker. Everything is little-endian.
 
     offset  size  field
-    0       8     "TORPNSP\\0"
+    0       8     "TORPNSP\0"
     8       4     format version
     12      4     CRC-32 of the 16 bytes that follow
     16      8     records in all namespaces

@@ -1,10 +1,10 @@
-"""A segment: rows that no longer change, in one immutable file that is mapped and used as it lies.
+r"""A segment: rows that no longer change, in one immutable file that is mapped and used as it lies.
 
 Rows sort by (namespace, id), in byte order. Everything is little-endian; sections start at multiples
 of 64 and are optional: a reader asks for those it knows.
 
     offset  size  field
-    0       8     "TORPSEG\\0"
+    0       8     "TORPSEG\0"
     8       4     format version
     12      4     CRC-32 of the header and the table of sections, with this field zero
     16      8     rows, n

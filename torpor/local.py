@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 _STOP_SECONDS_MAX = 20.0
 
@@ -35,7 +36,8 @@ class LocalServer:
         line = self.process.stdout.readline().decode().strip()
         self.address = line.rpartition(" ")[2]
         if not self.address:
-            status = self.process.wait()
+            self._reap()
+            status = self.process.returncode
             said = log.read_text() if log else "give it a log file to see why"
             raise RuntimeError(f"The server ended with status {status}: {said}")
 
@@ -63,7 +65,7 @@ class LocalServer:
             if self.process.stdout is not None:
                 self.process.stdout.close()
 
-    def __enter__(self) -> "LocalServer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

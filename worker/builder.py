@@ -21,7 +21,7 @@ from storage import masks, namespaces
 from storage.errors import DataLoss, FormatTooNew
 from storage.files import Files, is_disk_full
 from storage.log_format import Position
-from storage.manifest import Manifest, SegmentEntry, next_version
+from storage.manifest import Manifest, next_version
 from storage.name_table import Named
 from storage.segment_writer import write_segment
 from torpor.internal.v1 import frames_pb2 as frames

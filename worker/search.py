@@ -12,7 +12,7 @@ from kernels.queries import Metric, Queries
 from kernels.topk import Hits, search
 from torpor.internal.v1 import twin_pb2 as twin
 from worker.tail import Tail
-from worker.view import Part, View, stored_name
+from worker.view import Part, View
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ It blocks, has one thread, and leaves when the router closes its end of the sock
 being scanned the next one gathers in the socket: that is all the batching there is.
 """
 
-import os
 import select
 import socket
 import struct
@@ -12,8 +11,8 @@ import time
 from collections import deque
 from pathlib import Path
 
-from kernels.queries import Metric
 from kernels.numpy_backend import NumpyBackend
+from kernels.queries import Metric
 from storage.errors import DataLoss, FormatTooNew
 from storage.files import Files
 from storage.log_format import Position

@@ -114,7 +114,7 @@ class _Zygote:
                 os.nice(_BUILDER_NICE)
                 build(end, folder, dimension, order["job"])
             status = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - see below
             # The boundary of a process: whatever it was, the child must not return into the loop.
             sys.stderr.write(f"A {order['role']} of index {order['index']!r} crashed.\n")
             traceback.print_exc()

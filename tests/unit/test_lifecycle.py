@@ -102,7 +102,7 @@ def test_a_query_while_draining_forks_at_once_after_the_last_answer() -> None:
 
 
 def test_a_query_after_the_socket_closed_does_not_wait_for_the_old_worker() -> None:
-    life, actions = play(LEAVING, Event.REQUEST, Event.ADMITTED)
+    _, actions = play(LEAVING, Event.REQUEST, Event.ADMITTED)
     assert actions == [Action.ASK_ADMISSION, Action.FORK, Action.SEND_QUEUED]
 
 

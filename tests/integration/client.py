@@ -1,0 +1,107 @@
+"""A client of one server, for tests: the stubs, and a few words for what tests say often."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from torpor.local import LocalServer
+from torpor.v1 import control_pb2, control_pb2_grpc, data_pb2, data_pb2_grpc
+
+MESSAGE_BYTES = 128 << 20
+
+
+class Client:
+    """Talks to a LocalServer; the index is named by the request."""
+
+    def __init__(self, server: LocalServer) -> None:
+        self.server = server
+        options = [
+            ("grpc.max_send_message_length", MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", MESSAGE_BYTES),
+        ]
+        self.channel = grpc.insecure_channel(server.address, options=options)
+        self.control = control_pb2_grpc.ControlServiceStub(self.channel)
+        self.data = data_pb2_grpc.DataServiceStub(self.channel)
+
+    def close(self) -> None:
+        self.channel.close()
+
+    def create(self, name: str, dimension: int = 4, **settings: Any) -> control_pb2.Index:
+        request = control_pb2.CreateIndexRequest(name=name, dimension=dimension, **settings)
+        return self.control.CreateIndex(request).index
+
+    def describe(self, name: str) -> control_pb2.Index:
+        return self.control.DescribeIndex(control_pb2.DescribeIndexRequest(name=name)).index
+
+    def state(self, name: str) -> str:
+        return control_pb2.State.Name(self.describe(name).state).removeprefix("STATE_").lower()
+
+    def sleep(self, name: str) -> None:
+        self.control.SleepIndex(control_pb2.SleepIndexRequest(name=name))
+
+    def wake(self, name: str) -> None:
+        self.control.WakeIndex(control_pb2.WakeIndexRequest(name=name))
+
+    def upsert(
+        self,
+        name: str,
+        vectors: NDArray[np.float32] | Sequence[Sequence[float]],
+        first: int = 0,
+        namespace: str = "",
+    ) -> None:
+        """Rows get their numbers, from `first`, as ids."""
+        rows = [
+            data_pb2.Vector(id=f"{number:06d}", values=list(map(float, row)))
+            for number, row in enumerate(vectors, first)
+        ]
+        self.data.Upsert(data_pb2.UpsertRequest(index=name, vectors=rows, namespace=namespace))
+
+    def query(
+        self, name: str, vector: Sequence[float] | NDArray[np.float32], k: int = 3, **more: Any
+    ) -> list[str]:
+        """The ids found, best first."""
+        return [match.id for match in self.matches(name, vector, k, **more)]
+
+    def matches(
+        self, name: str, vector: Sequence[float] | NDArray[np.float32], k: int = 3, **more: Any
+    ) -> list[data_pb2.ScoredVector]:
+        request = data_pb2.QueryRequest(
+            index=name, vector=list(map(float, vector)), top_k=k, **more
+        )
+        return list(self.data.Query(request).matches)
+
+    def count(self, name: str) -> int:
+        request = data_pb2.DescribeIndexStatsRequest(index=name)
+        return self.data.DescribeIndexStats(request).total_vector_count
+
+
+def wait_until(what: Callable[[], object], seconds: float = 10.0) -> None:
+    """Waits for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.01)
+
+
+def code_of(call: Callable[[], object]) -> str:
+    """The status with which a call fails."""
+    try:
+        call()
+    except grpc.RpcError as error:
+        return error.code().name  # type: ignore[attr-defined, no-any-return]  # a Call as well
+    return "OK"
+
+
+def workers(server: LocalServer) -> list[int]:
+    """The process ids of workers and builders: the zygote's children."""
+    return [pid for pid in server.processes() if pid != zygote(server)]
+
+
+def zygote(server: LocalServer) -> int:
+    """The process id of the zygote."""
+    with open(f"/proc/{server.process.pid}/task/{server.process.pid}/children") as children:
+        return int(children.read().split()[0])

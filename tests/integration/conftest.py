@@ -1,0 +1,34 @@
+"""A server of its own for each test that asks for one."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.client import Client
+from torpor.local import LocalServer
+
+Start = Callable[..., Client]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts servers on one data folder; what a test leaves running is ended."""
+    clients: list[Client] = []
+
+    def start_server(*arguments: str) -> Client:
+        log = tmp_path / f"log-{len(clients)}"
+        client = Client(LocalServer(tmp_path / "data", arguments, log))
+        clients.append(client)
+        return client
+
+    yield start_server
+    for client in clients:
+        client.close()
+        client.server.stop()
+
+
+@pytest.fixture
+def client(start: Start) -> Client:
+    """A client of a fresh server whose indexes stay awake."""
+    return start("--idle-seconds", "600")

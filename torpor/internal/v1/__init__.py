@@ -1,0 +1,1 @@
+"""Generated messages that only the processes of one server exchange."""
