@@ -9,6 +9,7 @@ every row that ties with it are then among the kept ones.
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from kernels.rows import Rows
 # float32 scores of one block of rows, for all queries together: 2 MiB, which stays in the cache.
 SCORE_VALUES = 1 << 19
 # Rows of a block for a few queries: the cost of a block in Python is spread over so many.
-_BLOCK_ROWS_MAX = 1 << 14
+_BLOCK_ROWS_MAX = 1 << 15
 _BLOCK_ROWS_MIN = 256
 # Up to here each query is a matrix-vector product of its own, over pieces of the block that stay in
 # the cache from one query to the next; beyond it all queries are one matrix product.
@@ -38,12 +39,14 @@ _NORM_SAFE_MIN = 1e-18
 
 
 class NumpyBackend:
-    """Works everywhere. Not for two threads at a time: its score buffer is reused."""
+    """Works everywhere. Not for two callers at a time: its score buffers are reused."""
 
     name = "numpy"
 
-    def __init__(self) -> None:
-        self._scores = np.empty(SCORE_VALUES, np.float32)
+    def __init__(self, threads: int = 1) -> None:
+        """`threads` blocks are estimated at a time; a core alone cannot use the memory's bandwidth."""
+        self._buffers = [np.empty(SCORE_VALUES, np.float32) for _ in range(threads)]
+        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
 
     def survivors(
         self,
@@ -57,31 +60,50 @@ class NumpyBackend:
         active = [search for search in searches if not search.given_up]
         if not active:
             return [None] * len(searches)
-        units = _unit_queries(queries, [search.number for search in active])
-        step = min(_BLOCK_ROWS_MAX, max(_BLOCK_ROWS_MIN, SCORE_VALUES // len(active)))
-        for start in range(rows.start, rows.stop, step):
+        scan = _Scan(rows, queries, [search.number for search in active])
+        threads = len(self._buffers)
+        share = -(-(rows.stop - rows.start) // threads)
+        step = max(_BLOCK_ROWS_MIN, min(_BLOCK_ROWS_MAX, SCORE_VALUES // len(active), share))
+        starts = range(rows.start, rows.stop, step)
+        for first in range(0, len(starts), threads):
             if not keep_going():
                 raise Interrupted
-            stop = min(start + step, rows.stop)
-            estimates = self._estimate(rows, units, queries, active, start, stop)
-            for search, row_scores in zip(active, estimates, strict=True):
-                search.add(start, row_scores)
+            blocks = [(start, min(start + step, rows.stop)) for start in starts[first:][:threads]]
+            for (start, _), estimates in zip(blocks, self._estimate(scan, blocks), strict=True):
+                for search, row_scores in zip(active, estimates, strict=True):
+                    search.add(start, row_scores)
         return [search.result() for search in searches]
 
-    def _estimate(
-        self,
-        rows: Rows,
-        units: NDArray[np.float32],
-        queries: Queries,
-        active: list["_Search"],
-        start: int,
-        stop: int,
-    ) -> NDArray[np.float32]:
-        """Estimated closeness, larger is closer, of rows start..stop: (active queries, rows)."""
-        count = stop - start
+    def _estimate(self, scan: "_Scan", blocks: list[tuple[int, int]]) -> list[NDArray[np.float32]]:
+        """The estimates of several blocks, each by a thread of its own."""
+        work = list(zip(blocks, self._buffers, strict=False))
+        others = [
+            self._pool.submit(scan.estimate, *block, buffer)
+            for block, buffer in work[1:]
+            if self._pool is not None
+        ]
+        block, buffer = work[0]
+        return [scan.estimate(*block, buffer), *(one.result() for one in others)]
+
+
+class _Scan:
+    """Some queries over some rows."""
+
+    def __init__(self, rows: Rows, queries: Queries, numbers: list[int]) -> None:
+        self._rows = rows
+        self._metric = queries.metric
+        # Queries are divided by their norms, so that no product overflows.
+        norms = queries.norms[numbers]
+        wide = queries.vectors[numbers].astype(np.float64)
+        self._units = (wide / np.where(norms > 0, norms, 1.0)[:, None]).astype(np.float32)
+        self._doubled_norms = (2 * norms).astype(np.float32)[:, None]
+
+    def estimate(self, start: int, stop: int, buffer: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Estimated closeness, larger is closer, of rows start..stop: (queries, rows)."""
+        count, units = stop - start, self._units
         # At most SCORE_VALUES / _BLOCK_ROWS_MIN queries fit; `topk.search` never passes more.
-        scores = self._scores[: len(units) * count].reshape(len(units), count)
-        block = rows.vectors[start:stop]
+        scores = buffer[: len(units) * count].reshape(len(units), count)
+        block = self._rows.vectors[start:stop]
         if len(units) <= _SINGLE_QUERIES_MAX:
             step = max(1, _SINGLE_VALUES // block.shape[1])
             for first in range(0, count, step):
@@ -90,13 +112,12 @@ class NumpyBackend:
                     np.matmul(piece, unit, out=out[first : first + step])
         else:
             np.matmul(units, block.T, out=scores)
-        norms = rows.norms[start:stop]
-        if queries.metric == "cosine":
+        norms = self._rows.norms[start:stop]
+        if self._metric == "cosine":
             np.divide(scores, norms, out=scores)
-        elif queries.metric == "euclidean":
+        elif self._metric == "euclidean":
             # -|q - x|^2 + |q|^2, with the query's norm put back.
-            doubled = np.array([2 * queries.norms[one.number] for one in active], np.float32)
-            np.multiply(scores, doubled[:, None], out=scores)
+            np.multiply(scores, self._doubled_norms, out=scores)
             np.subtract(scores, norms * norms, out=scores)
         return scores
 
@@ -144,13 +165,6 @@ class _Search:
             self._numbers, self._estimates = self._numbers[kept], self._estimates[kept]
         if len(self._numbers) > self._kept_max:
             self.given_up = True
-
-
-def _unit_queries(queries: Queries, numbers: list[int]) -> NDArray[np.float32]:
-    """Queries divided by their norms, so that no product overflows."""
-    wide = queries.vectors[numbers].astype(np.float64)
-    norms = queries.norms[numbers]
-    return np.asarray(wide / np.where(norms > 0, norms, 1.0)[:, None], np.float32)
 
 
 def _error(rows: Rows, queries: Queries, number: int) -> float:

@@ -15,7 +15,7 @@ from router.capacity import Capacity
 from router.commits import Commits
 from router.errors import NotFound
 from router.lifecycle import Phase
-from router.limits import QUIET_SECONDS, REPLAY_MS_FOLD_ASLEEP
+from router.limits import QUIET_SECONDS
 from router.processes import Zygote
 from router.supervisor import Supervisor, Wake
 from router.tasks import StartTask
@@ -217,7 +217,7 @@ class LiveIndex:
     def rests(self) -> None:
         """The index has fallen asleep: folds if that pays."""
         if not self._ended:
-            self.upkeep.consider(REPLAY_MS_FOLD_ASLEEP)
+            self.upkeep.rests()
             self._host.slept()
 
     def _committed(self, records: list[NewRecord]) -> None:

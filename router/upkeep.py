@@ -84,6 +84,7 @@ class Upkeep:
         self._threads = threads
         self._start_task = start_task
         self.backlog_ms = backlog_ms
+        self._fold_above_ms = REPLAY_MS_FOLD
         self._retired: deque[tuple[int, list[str]]] = deque()
         self._running = False
         self._stopped = False
@@ -100,15 +101,21 @@ class Upkeep:
     def committed(self, records: list[NewRecord]) -> None:
         """Counts what a batch adds to the cost of a replay; past the bound a fold starts."""
         self.backlog_ms += sum(replay_cost_ms(len(record.body), record.rows) for record in records)
-        self.consider(REPLAY_MS_FOLD)
+        self._fold_above_ms = REPLAY_MS_FOLD
+        self._consider()
 
-    def consider(self, above_ms: float = REPLAY_MS_FOLD_ASLEEP) -> None:
-        """Starts a fold if the log costs more than this, or a merge if one is due."""
+    def rests(self) -> None:
+        """The index has fallen asleep: a smaller log than usual is worth folding."""
+        self._fold_above_ms = REPLAY_MS_FOLD_ASLEEP
+        self._consider()
+
+    def _consider(self) -> None:
+        """Starts folding or merging if that pays."""
         if self._running or self._stopped or time.monotonic() < self._retry_at:
             return
-        if self.backlog_ms >= above_ms or merge_choice(self.manifest) is not None:
+        if self.backlog_ms >= self._fold_above_ms or merge_choice(self.manifest) is not None:
             self._running = True
-            self._start_task(self._run(above_ms))
+            self._start_task(self._run())
 
     def admit(self, rows: int, size: int) -> None:
         """Raises Overloaded when the log is so long that folding cannot keep up."""
@@ -123,7 +130,7 @@ class Upkeep:
         """Slows a writer to the builder's pace while the log is long."""
         if self.backlog_ms < REPLAY_MS_SLOW:
             return
-        self.consider(REPLAY_MS_FOLD)
+        self._consider()
         self._turn.clear()
         try:
             async with asyncio.timeout(SLOW_WRITE_SECONDS_MAX):
@@ -155,11 +162,11 @@ class Upkeep:
             except OSError as error:
                 log.warning("cannot_delete index=%s file=%s %s", self._owner.name, name, error)
 
-    async def _run(self, above_ms: float) -> None:
+    async def _run(self) -> None:
         try:
             async with self._builders:
                 while not self._stopped:
-                    if self.backlog_ms >= above_ms:
+                    if self.backlog_ms >= self._fold_above_ms:
                         done = await self._fold()
                     elif (segments := merge_choice(self.manifest)) is not None:
                         done = await self._build({"kind": "merge", "segments": list(segments)})

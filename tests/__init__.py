@@ -1,1 +1,1 @@
-"""What Torpor promises, by what a test proves: unit, conformance, integration, faults, simulation, tidy."""
+"""The tests, by what they prove: unit, conformance, integration, faults, simulation, tidy."""

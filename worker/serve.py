@@ -4,6 +4,7 @@ It blocks, has one thread, and leaves when the router closes its end of the sock
 being scanned the next one gathers in the socket: that is all the batching there is.
 """
 
+import os
 import select
 import socket
 import struct
@@ -27,6 +28,10 @@ _BATCH_SECONDS = 0.050
 # How much one measured batch moves the estimate of what a query costs.
 _LEARNING_RATE = 0.2
 _MEMORY_SECONDS = 0.25
+
+
+# Beyond a few cores the memory is the bound, and other indexes want cores too.
+_THREADS_MAX = 4
 
 
 class Closed(Exception):
@@ -101,7 +106,7 @@ class _Worker:
         self._take(wait=True)
         try:
             began = time.perf_counter()
-            engine = Engine(Files(), folder, dimension, metric, NumpyBackend())
+            engine = Engine(Files(), folder, dimension, metric, NumpyBackend(_threads()))
             opened = time.perf_counter()
             self._catch_up(engine, list(self._waiting))
             ready.open_ms = (opened - began) * 1e3
@@ -170,3 +175,7 @@ class _Worker:
                 line = next(line for line in status if line.startswith(b"RssAnon:"))
             self._memory = (now, int(line.split()[1]) << 10)
         return self._memory[1]
+
+
+def _threads() -> int:
+    return min(_THREADS_MAX, len(os.sched_getaffinity(0)))

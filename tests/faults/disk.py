@@ -35,6 +35,11 @@ def fail_at(number: int) -> Fault:
     return lambda one: io_error() if one == number else None
 
 
+def fail_in_pattern(after: int, pattern: int) -> Fault:
+    """Of the operations behind `after`, those fail whose bit is set, the lowest bit first."""
+    return lambda one: io_error() if one > after and pattern >> (one - after - 1) & 1 else None
+
+
 def fail_from(number: int) -> Fault:
     """One operation fails, and every one after it."""
     return lambda one: io_error() if one >= number else None

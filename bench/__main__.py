@@ -1,0 +1,32 @@
+"""`python -m bench QUESTION [OPTION ...]`."""
+
+import importlib
+import os
+import sys
+
+# Figures beside a benchmark are those of one core, like the server's BLAS.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+QUESTIONS = {
+    "cold_start": "what does the first query cost that wakes a sleeping index?",
+    "warm_latency": "what does a query cost while the index is awake, one at a time?",
+    "ingest": "how fast are vectors taken in, and what does one durable upsert cost?",
+    "sleeping": "what does an index cost while it sleeps?",
+}
+
+
+def main() -> int:
+    """Runs the benchmark that answers one question."""
+    name, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
+    if name not in QUESTIONS:
+        print("usage: python -m bench QUESTION [OPTION ...]\n")
+        for question, text in QUESTIONS.items():
+            print(f"  {question:<14}{text}")
+        print("\n`python -m bench QUESTION --help` lists its options.")
+        return 0 if name in ("", "-h", "--help") else 2
+    importlib.import_module(f"bench.{name}").main(arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""How fast are vectors taken in, and what does one durable upsert into a sleeping index cost?"""
+
+import argparse
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import dataset as datasets
+from bench.record import save
+from bench.target import INDEX, Target, running, upserts
+from torpor.v1 import data_pb2
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measures and writes the record."""
+    parser = argparse.ArgumentParser(prog="python -m bench ingest", description=__doc__)
+    datasets.add_options(parser)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=100, help="vectors of one request")
+    parser.add_argument("--single", type=int, default=300, help="upserts of one vector, asleep")
+    parser.add_argument("--output", type=Path, help="where to write the record")
+    options = parser.parse_args(arguments)
+    dataset = datasets.load(options)
+    Console().print("Encoding the requests ahead...")
+    bodies = list(upserts(dataset, options.batch))
+    with running("--idle-seconds", "600") as target:
+        target.create(dataset.vectors.shape[1])
+        batch_ms, seconds = _ingest(target, bodies, options.clients)
+        stored = target.data.DescribeIndexStats(data_pb2.DescribeIndexStatsRequest(index=INDEX))
+        target.settle()
+        before = target.describe().cost.cold_starts
+        single_ms = _single(target, dataset, options.single)
+        woken = target.describe().cost.cold_starts - before
+        size = sum(path.stat().st_size for path in target.folder.glob("*/*/*/*"))
+    save(
+        "ingest",
+        {"data": dataset.name, "clients": options.clients, "batch": options.batch},
+        {
+            f"upsert of {options.batch}, {options.clients} clients ms": batch_ms,
+            "upsert of 1, asleep ms": single_ms,
+            "fdatasync of 2 KB, this disk ms": _fdatasync_ms(),
+        },
+        {
+            "vectors/s": len(dataset.vectors) / seconds,
+            "vectors stored": stored.total_vector_count,
+            "wakes during the single upserts": woken,
+            "bytes on disk a vector": size / len(dataset.vectors),
+        },
+        options.output,
+    )
+
+
+def _ingest(target: Target, bodies: list[bytes], clients: int) -> tuple[list[float], float]:
+    """Milliseconds of each request, and seconds for all of them."""
+    samples: list[float] = []
+    turns = iter(bodies)
+    lock = threading.Lock()
+    # One connection for each client, as separate programs would have.
+    others = [Target(target.server, target.folder) for _ in range(clients)]
+
+    def write(own: Target) -> None:
+        upsert = own.raw("Upsert")
+        while True:
+            with lock:
+                body = next(turns, None)
+            if body is None:
+                return
+            began = time.perf_counter()
+            upsert(body)
+            samples.append((time.perf_counter() - began) * 1e3)
+
+    threads = [threading.Thread(target=write, args=(one,)) for one in others]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - began
+    for one in others:
+        one.close()
+    return samples, seconds
+
+
+def _single(target: Target, dataset: datasets.Dataset, count: int) -> list[float]:
+    upsert = target.raw("Upsert")
+    samples = []
+    for number in range(count):
+        values = dataset.queries[number % len(dataset.queries)].tolist()
+        vector = data_pb2.Vector(id=f"single-{number}", values=values)
+        body = data_pb2.UpsertRequest(index=INDEX, vectors=[vector]).SerializeToString()
+        began = time.perf_counter()
+        upsert(body)
+        samples.append((time.perf_counter() - began) * 1e3)
+    return samples
+
+
+def _fdatasync_ms(count: int = 200) -> list[float]:
+    with tempfile.NamedTemporaryFile(prefix="torpor-bench-") as file:
+        file.write(bytes(1 << 20))
+        file.flush()
+        os.fsync(file.fileno())
+        samples = []
+        for number in range(count):
+            os.pwrite(file.fileno(), os.urandom(2_048), 2_048 * number)
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            samples.append((time.perf_counter() - began) * 1e3)
+    return samples
