@@ -48,6 +48,11 @@ class NumpyBackend:
         self._buffers = [np.empty(SCORE_VALUES, np.float32) for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
 
+    def close(self) -> None:
+        """Ends the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
     def survivors(
         self,
         rows: Rows,
@@ -190,6 +195,7 @@ def _error(rows: Rows, queries: Queries, number: int) -> float:
         # |x|^2 from a rounded norm is off by 3u, the sum and the factor by a few u of their size.
         cross = 2 * norm * largest
         error = product * cross + 2 * norm * underflow + 8 * _UNIT * (cross + largest * largest)
-        error += underflow
+        # The exact score's own rounding: it sums |q|^2 in, which the estimate leaves out.
+        error += underflow + (dimension + 4) * 2.0**-52 * (norm + largest) ** 2
     # The bound itself is a handful of float64 operations; a thousandth more covers them.
     return float(1.001 * error)

@@ -88,7 +88,7 @@ def hash_ids(namespace: bytes, ids: Iterable[bytes]) -> NDArray[np.uint64]:
 class Segment:
     """An open segment: views of a map, no descriptor."""
 
-    def __init__(self, files: Files, folder: Path, entry: SegmentEntry, dimension: int) -> None:
+    def __init__(self, files: Files, folder: Path, entry: SegmentEntry) -> None:
         """Raises DataLoss or FormatTooNew."""
         self.path = folder / entry.file_name
         try:
@@ -100,18 +100,17 @@ class Segment:
                 f"The segment {self.path} has {len(self._view)} bytes; its manifest says "
                 f"{entry.file_bytes}."
             )
-        self._sections = self._read_header(entry, dimension)
         self.rows = entry.rows
-        self.dimension = dimension
+        self._sections = self._read_header()
         self.namespaces = NameTable(self._bytes(Section.NAMESPACES), str(self.path))
         self._checksums = self._read_checksums()
         self._verified = bytearray(len(self._checksums))
 
-    def _read_header(self, entry: SegmentEntry, dimension: int) -> dict[int, tuple[int, int]]:
+    def _read_header(self) -> dict[int, tuple[int, int]]:
         view = self._view
         if len(view) < HEADER.size or bytes(view[:8]) != MAGIC:
             raise self._damaged("header")
-        _, version, checksum, rows, own_dimension, count, low, high = HEADER.unpack_from(view)
+        _, version, checksum, rows, dimension, count, low, high = HEADER.unpack_from(view)
         if version > FORMAT:
             raise FormatTooNew(
                 f"The segment {self.path} has format {version}; this release reads up to {FORMAT}."
@@ -119,9 +118,11 @@ class Segment:
         end = HEADER.size + count * SECTION.size
         if end > len(view) or header_checksum(bytes(view[:end])) != checksum:
             raise self._damaged("header")
-        if (rows, own_dimension) != (entry.rows, dimension):
+        if rows != self.rows:
             raise self._damaged("header")
-        self.norm_min, self.norm_max = low, high
+        self.dimension: int = dimension
+        self.norm_min: float = low
+        self.norm_max: float = high
         table = SECTION.iter_unpack(view[HEADER.size : end])
         return {kind: (offset, length) for kind, offset, length in table}
 

@@ -84,7 +84,7 @@ class View:
         self.dimension = dimension
         self.parts = [
             Part(
-                Segment(files, folder, entry, dimension),
+                Segment(files, folder, entry),
                 entry.number,
                 read_mask(files, folder / entry.mask, entry.rows) if entry.mask else None,
                 entry.dead,

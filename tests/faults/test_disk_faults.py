@@ -194,7 +194,7 @@ ACTIONS = st.one_of(
 
 
 @settings(max_examples=250, deadline=None)
-@given(actions=st.lists(ACTIONS, max_size=30), seed=st.integers(0, 2**32))
+@given(actions=st.lists(ACTIONS, min_size=5, max_size=40), seed=st.integers(0, 2**32))
 def test_any_mix_of_faults_and_crashes_keeps_the_promises(
     actions: list[tuple[str, object]], seed: int
 ) -> None:
@@ -227,9 +227,7 @@ def perform(journal: Journal, action: str, argument: object) -> None:
         case "crash", int(seed):
             journal.crash(random.Random(seed))
         case "fail", int(pattern):
-            disk.fault = lambda one: (
-                fail_from(now + first)(one) if one < now + first + count else None
-            )
+            disk.fault = fail_in_pattern(now, pattern)
         case "cut", int(after):
             disk.fault = cut_at(now + after)
         case "full", int(room):

@@ -92,7 +92,7 @@ def code_of(call: Callable[[], object]) -> str:
     try:
         call()
     except grpc.RpcError as error:
-        return error.code().name  # type: ignore[attr-defined, no-any-return]  # a Call as well
+        return error.code().name
     return "OK"
 
 

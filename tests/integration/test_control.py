@@ -12,7 +12,7 @@ from torpor.v1 import control_pb2 as control
 
 
 def create(client: Client, **fields: object) -> Callable[[], object]:
-    return lambda: client.control.CreateIndex(control.CreateIndexRequest(**fields))  # type: ignore[arg-type]
+    return lambda: client.control.CreateIndex(control.CreateIndexRequest(**fields))
 
 
 def test_an_index_is_described_as_it_was_created(client: Client) -> None:
