@@ -14,13 +14,17 @@ QUESTIONS = {
     "sleeping": "what does an index cost while it sleeps?",
 }
 
+# Not a question, but what is made of the answers.
+TASKS = {"readme": "write the measured table of README.md from the records; --check compares"}
+
 
 def main() -> int:
     """Runs the benchmark that answers one question."""
     name, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
-    if name not in QUESTIONS:
+    known = {**QUESTIONS, **TASKS}
+    if name not in known:
         print("usage: python -m bench QUESTION [OPTION ...]\n")
-        for question, text in QUESTIONS.items():
+        for question, text in known.items():
             print(f"  {question:<14}{text}")
         print("\n`python -m bench QUESTION --help` lists its options.")
         return 0 if name in ("", "-h", "--help") else 2

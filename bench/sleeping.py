@@ -16,7 +16,7 @@ from bench.target import Target, query, running
 from torpor.local import LocalServer
 from torpor.v1 import control_pb2
 
-_SETTLE_SECONDS = 4.0
+_SETTLE_SECONDS = 7.0
 _PAGE = 100
 
 

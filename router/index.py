@@ -17,9 +17,10 @@ from router.errors import NotFound
 from router.lifecycle import Phase
 from router.limits import QUIET_SECONDS
 from router.processes import Zygote
-from router.supervisor import Supervisor, Wake
+from router.supervisor import Supervisor
 from router.tasks import StartTask
 from router.upkeep import Upkeep
+from router.wake import Wake
 from storage import manifest as manifests
 from storage.catalog import Costs, IndexRow
 from storage.files import Files

@@ -5,14 +5,12 @@ frames and futures, and what the world does into the next event.
 """
 
 import asyncio
-import itertools
 import logging
 import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from enum import Enum, auto
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from router.capacity import Capacity
@@ -20,14 +18,15 @@ from router.channel import Channel
 from router.errors import (
     DeadlinePassed,
     NotFound,
-    Overloaded,
     PoisonRequest,
     TooLarge,
     Unavailable,
 )
 from router.lifecycle import Action, Event, Life, Phase, transition
-from router.limits import IDLE_SECONDS_MIN, INDEX_REQUEST_BYTES_MAX, INDEX_REQUESTS_MAX
+from router.limits import IDLE_SECONDS_MIN
 from router.processes import Exit, Zygote
+from router.requests import Answer, Place, Request, Requests
+from router.wake import Wake, WakeClock
 from storage.errors import DataLoss, FormatTooNew
 from storage.log_format import Position
 from torpor.internal.v1 import frames_pb2 as frames
@@ -57,7 +56,7 @@ class Owner(Protocol):
     def forked(self) -> None:
         """A worker was started."""
 
-    def woke(self, wake: "Wake") -> None:
+    def woke(self, wake: Wake) -> None:
         """The first answer after a wake is there."""
 
     def manifest_released(self) -> None:
@@ -70,47 +69,6 @@ class Owner(Protocol):
         """The index has fallen asleep."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wake:
-    """The phases of one wake, in milliseconds."""
-
-    unix_seconds: float
-    queue_ms: float
-    fork_ms: float
-    open_ms: float
-    replay_ms: float
-    first_scan_ms: float
-    total_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a worker said, and how long the request waited for a wake (None: it did not)."""
-
-    response: bytes
-    lsn: int
-    exact: bool
-    wake_ms: float | None
-
-
-class _Place(Enum):
-    QUEUE = auto()
-    SUSPECTS = auto()
-    WORKER = auto()
-
-
-@dataclass(slots=True, eq=False)
-class _Request:
-    number: int
-    kind: frames.WorkKind.ValueType
-    body: bytes
-    deadline_ns: int
-    arrived: float
-    woken: bool
-    answer: asyncio.Future[Answer]
-    place: _Place = _Place.QUEUE
-
-
 @dataclass(slots=True, eq=False)
 class _Worker:
     number: int
@@ -119,15 +77,6 @@ class _Worker:
     forked_at: float
     manifest_version: int
     ready: frames.Ready | None = None
-
-
-@dataclass(slots=True)
-class _WakeClock:
-    began: float
-    unix_seconds: float
-    admitted: float = 0.0
-    forked_ns: int = 0
-    ready: frames.Ready = field(default_factory=frames.Ready)
 
 
 class Supervisor:
@@ -149,38 +98,19 @@ class Supervisor:
         self._clock = clock
         self._life = Life(idle_seconds)
         self._events: deque[Event] = deque()
-        self._numbers = itertools.count(1)
-        self._queue: deque[_Request] = deque()
-        self._suspects: deque[_Request] = deque()
-        self._inflight: dict[int, _Request] = {}
-        self._bytes = 0
+        self._requests = Requests(owner.name)
         self._workers: dict[int, _Worker] = {}
         self._idle_timer: asyncio.TimerHandle | None = None
         self._failure: Exception | None = None
-        self._wake: _WakeClock | None = None
+        self._wake: WakeClock | None = None
         self._changed = asyncio.Event()
 
     # What callers do
 
     async def ask(self, kind: frames.WorkKind.ValueType, body: bytes, deadline_ns: int) -> Answer:
         """The worker's answer; wakes the index if need be. Cancelling withdraws the request."""
-        held = len(self._queue) + len(self._suspects) + len(self._inflight)
-        if held >= INDEX_REQUESTS_MAX or self._bytes + len(body) > INDEX_REQUEST_BYTES_MAX:
-            raise Overloaded(
-                f"Index {self._owner.name!r} has {held} requests of {self._bytes} bytes waiting; "
-                f"at most {INDEX_REQUESTS_MAX} of {INDEX_REQUEST_BYTES_MAX} bytes may."
-            )
-        request = _Request(
-            next(self._numbers),
-            kind,
-            body,
-            deadline_ns,
-            self._clock(),
-            self._life.phase is not Phase.AWAKE,
-            self._loop.create_future(),
-        )
-        self._bytes += len(body)
-        self._queue.append(request)
+        woken = self._life.phase is not Phase.AWAKE
+        request = self._requests.add(kind, body, deadline_ns, self._clock(), woken)
         self._feed(Event.REQUEST)
         try:
             return await request.answer
@@ -188,7 +118,7 @@ class Supervisor:
             self._withdraw(request)
             raise
         finally:
-            self._bytes -= len(body)
+            self._requests.release(request)
 
     async def sleep(self) -> None:
         """Lets the worker go once it has answered; returns when every worker has exited."""
@@ -279,41 +209,39 @@ class Supervisor:
     def _perform(self, action: Action) -> None:
         match action:
             case Action.ASK_ADMISSION:
-                self._wake = _WakeClock(self._clock(), time.time())
+                self._wake = WakeClock()
                 self._capacity.ask(self)
             case Action.RELEASE:
                 self._capacity.release(self)
             case Action.FORK:
                 self._fork()
             case Action.SEND_QUEUED:
-                while self._queue:
-                    self._send(self._queue.popleft())
+                for request in self._requests.take_queued():
+                    self._send(request)
             case Action.SEND_SUSPECT:
-                self._send(self._suspects.popleft())
+                self._send(self._requests.take_suspect())
             case Action.SUSPECT_INFLIGHT:
-                self._take_back(self._suspects, _Place.SUSPECTS)
+                self._requests.take_back(Place.SUSPECTS)
             case Action.REQUEUE_INFLIGHT:
-                self._take_back(self._queue, _Place.QUEUE)
+                self._requests.take_back(Place.QUEUE)
             case Action.FAIL_POISON:
                 poison = PoisonRequest(
                     f"This request made a worker of index {self._owner.name!r} crash twice; "
                     "it is not tried again."
                 )
-                self._fail(self._inflight_requests(), poison)
+                self._requests.fail_inflight(poison)
             case Action.FAIL_INFLIGHT:
-                self._fail(self._inflight_requests(), self._failure)
+                self._requests.fail_inflight(self._why())
             case Action.FAIL_ALL:
-                self._fail(
-                    [*self._inflight_requests(), *self._waiting_requests()],
-                    self._failure,
-                )
+                self._requests.fail_inflight(self._why())
+                self._requests.fail_waiting(self._why())
             case Action.FAIL_RECOVERING:
                 seconds = max(0.0, self._life.resume_at - self._clock())
                 recovering = Unavailable(
                     f"Workers of index {self._owner.name!r} keep crashing; the next one is "
                     f"started in {seconds:.1f} seconds."
                 )
-                self._fail(self._waiting_requests(), recovering)
+                self._requests.fail_waiting(recovering)
             case Action.CLOSE:
                 worker = self._workers.get(self._life.worker)
                 if worker is not None:
@@ -326,9 +254,7 @@ class Supervisor:
 
     # Requests
 
-    def _send(self, request: _Request) -> None:
-        request.place = _Place.WORKER
-        self._inflight[request.number] = request
+    def _send(self, request: Request) -> None:
         manifest_version, position = self._owner.position()
         work = frames.Work(
             kind=request.kind,
@@ -342,43 +268,25 @@ class Supervisor:
         channel = self._workers[self._life.worker].channel
         channel.send(request.number, work.SerializeToString())
 
-    def _take_back(self, where: deque[_Request], place: _Place) -> None:
-        for request in reversed(self._inflight_requests()):
-            request.place = place
-            where.appendleft(request)
+    def _why(self) -> Exception:
+        assert self._failure is not None
+        return self._failure
 
-    def _inflight_requests(self) -> list[_Request]:
-        requests = list(self._inflight.values())
-        self._inflight.clear()
-        return requests
-
-    def _waiting_requests(self) -> list[_Request]:
-        requests = [*self._suspects, *self._queue]
-        self._suspects.clear()
-        self._queue.clear()
-        return requests
-
-    @staticmethod
-    def _fail(requests: list[_Request], failure: Exception | None) -> None:
-        assert failure is not None
-        for request in requests:
-            if not request.answer.done():
-                request.answer.set_exception(failure)
-
-    def _withdraw(self, request: _Request) -> None:
+    def _withdraw(self, request: Request) -> None:
         """The caller has given up: what is with a worker is called back, unless it is a suspect.
 
         A suspect stays until its worker has survived it, or the next one would be blamed.
         """
-        match request.place:
-            case _Place.QUEUE if request in self._queue:
-                self._queue.remove(request)
+        place = request.place
+        if place is Place.GONE or (place is Place.WORKER and self._life.alone):
+            return
+        self._requests.remove(request)
+        match place:
+            case Place.QUEUE:
                 self._feed(Event.WITHDRAWN)
-            case _Place.SUSPECTS if request in self._suspects:
-                self._suspects.remove(request)
+            case Place.SUSPECTS:
                 self._feed(Event.SUSPECT_WITHDRAWN)
-            case _Place.WORKER if request.number in self._inflight and not self._life.alone:
-                del self._inflight[request.number]
+            case Place.WORKER:
                 cancel = frames.Work(kind=frames.WORK_KIND_CANCEL)
                 channel = self._workers[self._life.worker].channel
                 channel.send(request.number, cancel.SerializeToString())
@@ -389,15 +297,16 @@ class Supervisor:
         if done.manifest_version > worker.manifest_version:
             worker.manifest_version = done.manifest_version
             self._owner.manifest_released()
-        request = self._inflight.pop(number, None)
+        request = self._requests.answered(number)
         if request is None:
             return
-        now = self._clock()
         if self._wake is not None:
-            self._report_wake(self._wake, now, done.scan_ms)
+            wake, self._wake = self._wake.stop(done.scan_ms), None
+            log.info("wake index=%s %s", self._owner.name, wake)
+            self._owner.woke(wake)
         if not request.answer.done():
             if done.outcome == frames.OUTCOME_OK:
-                wake_ms = (now - request.arrived) * 1e3 if request.woken else None
+                wake_ms = (self._clock() - request.arrived) * 1e3 if request.woken else None
                 answer = Answer(done.response, done.lsn, done.exact, wake_ms)
                 request.answer.set_result(answer)
             else:
@@ -414,8 +323,7 @@ class Supervisor:
             lambda: self._gone(number),
         )
         if self._wake is None:
-            self._wake = _WakeClock(self._clock(), time.time())
-        self._wake.admitted = self._clock()
+            self._wake = WakeClock()
         self._wake.forked_ns = time.monotonic_ns()
         manifest_version, _ = self._owner.position()
         spec = self._owner.spec()
@@ -470,25 +378,6 @@ class Supervisor:
             self._feed(Event.DAMAGED)
         else:
             self._feed(Event.CRASHED)
-
-    def _report_wake(self, clock: _WakeClock, now: float, scan_ms: float) -> None:
-        self._wake = None
-        wake = Wake(
-            unix_seconds=clock.unix_seconds,
-            queue_ms=(clock.admitted - clock.began) * 1e3,
-            fork_ms=max(0.0, (clock.ready.started_ns - clock.forked_ns) / 1e6),
-            open_ms=clock.ready.open_ms,
-            replay_ms=clock.ready.replay_ms,
-            first_scan_ms=scan_ms,
-            total_ms=(now - clock.began) * 1e3,
-        )
-        log.info(
-            "wake index=%s total_ms=%.2f queue_ms=%.2f fork_ms=%.2f open_ms=%.2f replay_ms=%.2f "
-            "first_scan_ms=%.2f",
-            *(self._owner.name, wake.total_ms, wake.queue_ms, wake.fork_ms),
-            *(wake.open_ms, wake.replay_ms, wake.first_scan_ms),
-        )
-        self._owner.woke(wake)
 
     # The idle clock
 

@@ -208,7 +208,7 @@ class Catalog:
             with self._transaction() as connection:
                 connection.execute(_SCHEMA)
                 connection.execute(f"PRAGMA user_version={FORMAT}")
-            self._files.sync_folder(self._data)
+        self._files.sync_folder(self._data)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -5,7 +5,7 @@ It is what lets a sleeping index be counted without a worker. Everything is litt
     offset  size  field
     0       8     "TORPNSP\0"
     8       4     format version
-    12      4     CRC-32 of the 16 bytes that follow
+    12      4     CRC-32 of these 32 bytes with this field zero
     16      8     records in all namespaces
     24      8     zeros
     32      n     a table of names (name_table.py): records, and bytes of vectors, ids, metadata
@@ -30,7 +30,8 @@ _HEADER = struct.Struct("<8sII16s")
 def encode(namespaces: Sequence[Named]) -> bytes:
     """The file for these namespaces (name, records, bytes), in byte order of their names."""
     total = sum(one.first for one in namespaces).to_bytes(16, "little")
-    return _HEADER.pack(MAGIC, FORMAT, zlib.crc32(total), total) + encode_names(namespaces)
+    checksum = zlib.crc32(_HEADER.pack(MAGIC, FORMAT, 0, total))
+    return _HEADER.pack(MAGIC, FORMAT, checksum, total) + encode_names(namespaces)
 
 
 class NamespaceDirectory(NameTable):
@@ -41,7 +42,8 @@ class NamespaceDirectory(NameTable):
         if len(view) < _HEADER.size:
             raise DataLoss(f"The file {path} is cut short.")
         magic, version, checksum, total = _HEADER.unpack_from(view)
-        if magic != MAGIC or zlib.crc32(total) != checksum:
+        whole = zlib.crc32(_HEADER.pack(MAGIC, version, 0, total)) == checksum
+        if magic != MAGIC or not whole:
             raise DataLoss(f"The file {path} is damaged in its header.")
         if version > FORMAT:
             raise FormatTooNew(

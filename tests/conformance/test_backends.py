@@ -235,8 +235,8 @@ def test_a_search_that_nobody_waits_for_stops_between_blocks(backend: str, metri
         asked.append(1)
         return False
 
+    queries = Queries.of(vectors[:1], metric)
     with pytest.raises(Interrupted):
-        queries = Queries.of(vectors[:1], metric)
         search(BACKENDS[backend](), rows_of(vectors), queries, [1], keep_going)
     assert len(asked) == 1
 

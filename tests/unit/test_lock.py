@@ -39,17 +39,13 @@ def test_a_new_server_waits_for_the_one_before(tmp_path: Path) -> None:
 
 
 def test_a_process_that_inherited_the_lock_holds_it(tmp_path: Path) -> None:
-    with (
-        DataFolderLock.acquire(tmp_path, 0) as lock,
-        subprocess.Popen(["sleep", "100"], pass_fds=[lock.descriptor]) as heir,
-    ):
-        pass_on = heir
-        try:
-            lock.__exit__(None, None, None)
-            with pytest.raises(DataFolderInUse):
-                DataFolderLock.acquire(tmp_path, 0)
-        finally:
-            pass_on.kill()
-            pass_on.wait()
-        with DataFolderLock.acquire(tmp_path, 5):
-            pass
+    with DataFolderLock.acquire(tmp_path, 0) as lock:
+        heir = subprocess.Popen(["sleep", "100"], pass_fds=[lock.descriptor])
+    try:
+        with pytest.raises(DataFolderInUse):
+            DataFolderLock.acquire(tmp_path, 0)
+    finally:
+        heir.kill()
+        heir.wait()
+    with DataFolderLock.acquire(tmp_path, 5):
+        pass

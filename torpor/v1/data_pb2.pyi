@@ -379,7 +379,7 @@ Global___Usage: _TypeAlias = Usage  # noqa: Y015
 
 @_typing.final
 class QueryVector(_message.Message):
-    """A query inside a request of many, as old clients sent it. Not supported: INVALID_ARGUMENT."""
+    """Not supported: INVALID_ARGUMENT. A query inside a request of many, as old clients sent it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -943,7 +943,9 @@ class IndexedFields(_message.Message):
 
     FIELDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of metadata fields."""
+
     def __init__(
         self,
         *,

@@ -1,0 +1,99 @@
+"""Writes the measured table of README.md from the records in bench/results; `--check` compares."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).parent.parent
+_RESULTS = _ROOT / "bench" / "results"
+_BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Rewrites the table, or exits with a message if it is not what the records say."""
+    path = _ROOT / "README.md"
+    text = path.read_text()
+    before, rest = text.split(_BEGIN)
+    after = rest.split(_END)[1]
+    made = f"{before}{_BEGIN}\n{_table()}\n{_END}{after}"
+    if "--check" not in arguments:
+        path.write_text(made)
+    elif made != text:
+        sys.exit("README.md is not what the records say; run `python -m bench readme`.")
+
+
+def _table() -> str:
+    records = {name: json.loads((_RESULTS / f"{name}.json").read_text()) for name in _ROWS}
+    machine = records["cold_start"]["machine"]
+    commits = sorted({record["commit"] for record in records.values()})
+    lines = ["| | p50 | p99 | samples |", "|---|---:|---:|---:|"]
+    lines += [_latency(records[name], *row) for name, rows in _ROWS.items() for row in rows]
+    lines += ["", "| | |", "|---|---:|"]
+    lines += [_figure(records[name], *row) for name, rows in _FIGURES.items() for row in rows]
+    lines += [
+        "",
+        f"Measured through gRPC from another process, {machine['cores']} cores ({machine['cpu']}), "
+        f"Linux {machine['kernel'].partition('-')[0]}, Python {machine['python']}, on "
+        f"{records['cold_start']['settings']['data']} float32 (Debian package descriptions, cosine); "
+        f"the sleeping indexes on {records['sleeping']['settings']['data']}. "
+        f"Commit {', '.join(commits)}. Page cache dropped means that the index's files were read "
+        "from the disk.",
+    ]
+    return "\n".join(lines)
+
+
+# What is shown of each record: the name of a list of samples, and what a reader calls it.
+_ROWS: dict[str, list[tuple[str, str]]] = {
+    "cold_start": [
+        ("warm: client ms", "cold query: wakes a sleeping index, files in the page cache"),
+        ("warm: fork ms", "– of which fork"),
+        ("warm: open ms", "– of which open"),
+        ("warm: replay ms", "– of which log replay"),
+        ("warm: first_scan ms", "– of which first scan"),
+        ("dropped: client ms", "cold query, page cache dropped"),
+    ],
+    "warm_latency": [
+        ("client ms", "warm query, one at a time"),
+        ("X @ q in numpy, one thread, beside it ms", "– the bare `X @ q` in numpy beside it"),
+    ],
+    "ingest": [
+        ("upsert of 1, asleep ms", "durable upsert of one vector into a sleeping index"),
+        ("fdatasync of 2 KB, this disk ms", "– fdatasync on this disk beside it"),
+    ],
+    "sleeping": [("page of 100 of the list ms", "a page of 100 of the list of indexes")],
+}
+
+# Single figures: the name of the figure, what a reader calls it, and how it is written.
+_FIGURES: dict[str, list[tuple[str, str, str]]] = {
+    "cold_start": [("recall@10", "recall@10 of the cold queries", "{:.3f}")],
+    "warm_latency": [("recall@10", "recall@10 of the warm queries", "{:.3f}")],
+    "ingest": [("vectors/s", "ingest, batches of 100, 8 clients", "{:,.0f} vectors/s")],
+    "sleeping": [
+        ("workers after idle teardown", "workers after an index fell asleep", "{:.0f}"),
+        (
+            "router + zygote after the teardown less before the wake, PSS KiB",
+            "memory of router and zygote after that, less before the wake (median)",
+            "{:,.0f} KiB",
+        ),
+        (
+            "router memory a sleeping index bytes",
+            "router memory for each of 10,000 sleeping indexes",
+            "{:,.0f} bytes",
+        ),
+        ("restart until it listens s", "restart with 10,000 indexes (median)", "{:.2f} s"),
+    ],
+}
+
+
+def _latency(record: dict[str, Any], key: str, label: str) -> str:
+    found = record["percentiles"][key]
+    count = len(record["samples"][key])
+    return f"| {label} | {found['p50']:.2f} ms | {found['p99']:.2f} ms | {count} |"
+
+
+def _figure(record: dict[str, Any], key: str, label: str, form: str) -> str:
+    figures = record["figures"]
+    value = figures[key] if key in figures else record["percentiles"][key]["p50"]
+    return f"| {label} | {form.format(value)} |"
