@@ -102,6 +102,7 @@ CODES: tuple[tuple[type[Exception], Code], ...] = (
     (storage_errors.DataLoss, Code.DATA_LOSS),
     (storage_errors.FormatTooNew, Code.FAILED_PRECONDITION),
     (storage_errors.DiskFull, Code.RESOURCE_EXHAUSTED),
+    (storage_errors.DiskFailed, Code.UNAVAILABLE),
     (storage_errors.WriteRefused, Code.UNAVAILABLE),
     (storage_errors.WriteOutcomeUnknown, Code.UNKNOWN),
 )

@@ -27,7 +27,7 @@ from router.limits import IDLE_SECONDS_MIN
 from router.processes import Exit, Zygote
 from router.requests import Answer, Place, Request, Requests
 from router.wake import Wake, WakeClock
-from storage.errors import DataLoss, FormatTooNew
+from storage.errors import DataLoss, DiskFailed, FormatTooNew
 from storage.log_format import Position
 from torpor.internal.v1 import frames_pb2 as frames
 
@@ -39,6 +39,7 @@ _ERRORS: dict[int, type[Exception]] = {
     frames.OUTCOME_DATA_LOSS: DataLoss,
     frames.OUTCOME_TOO_LARGE: TooLarge,
     frames.OUTCOME_FORMAT_TOO_NEW: FormatTooNew,
+    frames.OUTCOME_DISK_FAILED: DiskFailed,
 }
 
 

@@ -24,7 +24,7 @@ from router.limits import (
 from router.processes import Exit, Zygote
 from router.tasks import StartTask
 from storage import manifest as manifests
-from storage.errors import StorageError
+from storage.errors import StorageError, WriteOutcomeUnknown
 from storage.files import Files
 from storage.log_format import Position, log_file_name
 from storage.log_writer import LogWriter
@@ -189,7 +189,6 @@ class Upkeep:
 
     async def _build(self, job: dict[str, object]) -> bool:
         """Runs one builder and commits what it built; False when that failed."""
-        loop = asyncio.get_running_loop()
         before = self.manifest
         started = time.monotonic()
         built, how = await self._builder({**job, "number": before.next_number})
@@ -202,9 +201,7 @@ class Upkeep:
             return False
         try:
             manifest = manifests.decode(built.manifest, str(self._folder))
-            await loop.run_in_executor(
-                self._threads, manifests.store, self._files, self._folder, manifest
-            )
+            await self._store(manifest)
         except StorageError as error:
             self._failed(job, str(error))
             return False
@@ -219,6 +216,22 @@ class Upkeep:
             *(how.cpu_seconds * 1e3, len(manifest.segments)),
         )
         return True
+
+    async def _store(self, manifest: Manifest) -> None:
+        """Makes a manifest current. While it is open whether it is, nothing else may be built."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await loop.run_in_executor(
+                    self._threads, manifests.store, self._files, self._folder, manifest
+                )
+            except WriteOutcomeUnknown as error:
+                if self._stopped:
+                    raise
+                log.error("manifest_unsettled index=%s error=%s", self._owner.name, error)
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
 
     async def _builder(self, job: dict[str, object]) -> tuple[frames.Built | None, Exit]:
         loop = asyncio.get_running_loop()

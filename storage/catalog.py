@@ -21,6 +21,7 @@ from storage.errors import (
     DataLoss,
     DiskFailed,
     FormatTooNew,
+    StorageError,
     WriteOutcomeUnknown,
     WriteRefused,
 )
@@ -281,10 +282,13 @@ def _sqlite_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        raise _storage_error(path, error) from error
+        known = _storage_error(path, error)
+        if known is None:
+            raise
+        raise known from error
 
 
-def _storage_error(path: Path, error: sqlite3.DatabaseError) -> Exception:
+def _storage_error(path: Path, error: sqlite3.DatabaseError) -> StorageError | None:
     # The lowest byte of an extended result code is the code.
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:
         case sqlite3.SQLITE_FULL:
@@ -298,7 +302,7 @@ def _storage_error(path: Path, error: sqlite3.DatabaseError) -> Exception:
             )
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY:
             return WriteRefused(f"The catalog {path} takes no change: {error}.")
-    return error
+    return None
 
 
 def _to_row(row: tuple[object, ...]) -> IndexRow:

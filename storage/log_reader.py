@@ -121,8 +121,7 @@ class LogReader:
     def _enter(self, header: FileHeader) -> None:
         """Goes from the end of one file to the start of the next."""
         before = self.position
-        if (header.before, header.before_end) != (before.file, before.offset):
-            raise self._lost(before.file, f"does not end where file {header.number} says")
+        assert (header.before, header.before_end) == (before.file, before.offset)
         if (header.seed, header.first_batch) != (before.checksum, before.batch + 1):
             raise self._lost(header.number, "does not continue the file before it")
         self.position = before._replace(file=header.number, offset=FILE_HEADER_BYTES)
@@ -172,9 +171,8 @@ class LogReader:
             return None
         start = offset + BATCH_HEADER_BYTES
         payload = memoryview(data)[start : start + batch.length]
-        if len(payload) < batch.length:
-            return None
-        if zlib.crc32(payload, self.position.checksum) != batch.checksum:
+        whole = len(payload) == batch.length
+        if not whole or zlib.crc32(payload, self.position.checksum) != batch.checksum:
             return None
         return batch
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from kernels.rows import norm_bounds
 from storage import manifest as manifests
 from storage import masks, namespaces
-from storage.errors import DataLoss, FormatTooNew
-from storage.files import Files, is_disk_full
+from storage.errors import StorageError
+from storage.files import Files, unwritable
 from storage.log_format import Position
 from storage.manifest import Manifest, next_version
 from storage.name_table import Named
@@ -46,13 +46,11 @@ def build(end: socket.socket, folder: Path, dimension: int, order: Order) -> Non
     built = frames.Built()
     try:
         built.manifest = manifests.encode(run(files, folder, dimension, order))
-    except (DataLoss, FormatTooNew) as error:
+    except StorageError as error:
         built.outcome, built.message = outcome_of(error), str(error)
     except OSError as error:
-        if not is_disk_full(error):
-            raise
-        built.outcome = frames.OUTCOME_DISK_FULL
-        built.message = f"There is no space left on the disk to build in {folder}."
+        refused = unwritable(folder, error)
+        built.outcome, built.message = outcome_of(refused), str(refused)
     body = built.SerializeToString()
     end.sendall(HEADER.pack(len(body), 0) + body)
 
@@ -66,7 +64,6 @@ def run(files: Files, folder: Path, dimension: int, order: Order) -> Manifest:
             built = _fold(files, folder, view, Position(*order["end"]), order["number"])
         else:
             built = _merge(files, folder, view, order["segments"], order["number"])
-        files.sync_folder(folder)
     except BaseException:
         for name in files.list_folder(folder):
             if name.startswith(f"{order['number']:010d}") and not name.endswith(".log"):

@@ -11,7 +11,7 @@ from kernels.backend import Backend
 from kernels.errors import Interrupted
 from kernels.queries import Metric
 from storage import manifest as manifests
-from storage.errors import DataLoss, FormatTooNew
+from storage.errors import DataLoss, DiskFull, FormatTooNew, StorageError
 from storage.files import Files
 from storage.log_format import Position
 from torpor.internal.v1 import frames_pb2 as frames
@@ -121,9 +121,9 @@ class Engine:
                     "The deadline passed during the scan.",
                 )
             return
-        except DataLoss as error:
+        except StorageError as error:
             for job in jobs:
-                job.fail(frames.OUTCOME_DATA_LOSS, str(error))
+                job.fail(outcome_of(error), str(error))
             return
         for job, response in zip(jobs, responses, strict=True):
             if len(response) > RESPONSE_BYTES_MAX:
@@ -175,8 +175,14 @@ class Engine:
         return View(self._files, self._folder, manifest, self._dimension)
 
 
-def outcome_of(error: DataLoss | FormatTooNew) -> frames.Outcome.ValueType:
-    """What to tell the router of an index that cannot be read."""
-    if isinstance(error, DataLoss):
-        return frames.OUTCOME_DATA_LOSS
-    return frames.OUTCOME_FORMAT_TOO_NEW
+def outcome_of(error: StorageError) -> frames.Outcome.ValueType:
+    """What to tell the router of an index that cannot be read or built."""
+    match error:
+        case DataLoss():
+            return frames.OUTCOME_DATA_LOSS
+        case FormatTooNew():
+            return frames.OUTCOME_FORMAT_TOO_NEW
+        case DiskFull():
+            return frames.OUTCOME_DISK_FULL
+        case _:
+            return frames.OUTCOME_DISK_FAILED

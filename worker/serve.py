@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kernels.numpy_backend import NumpyBackend
 from kernels.queries import Metric
-from storage.errors import DataLoss, FormatTooNew
+from storage.errors import StorageError
 from storage.files import Files
 from storage.log_format import Position
 from torpor.internal.v1 import frames_pb2 as frames
@@ -112,7 +112,7 @@ class _Worker:
             ready.open_ms = (opened - began) * 1e3
             ready.replay_ms = (time.perf_counter() - opened) * 1e3
             ready.manifest_version = engine.view.manifest.version
-        except (DataLoss, FormatTooNew) as error:
+        except StorageError as error:
             ready.outcome = outcome_of(error)
             ready.message = str(error)
         ready.anonymous_bytes = self._anonymous_bytes()
@@ -145,7 +145,7 @@ class _Worker:
         began = time.perf_counter()
         try:
             self._catch_up(engine, batch)
-        except (DataLoss, FormatTooNew) as error:
+        except StorageError as error:
             for job in batch:
                 job.fail(outcome_of(error), str(error))
         else:

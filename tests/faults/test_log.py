@@ -131,13 +131,18 @@ def test_a_closed_log_is_sealed_and_needs_no_repair() -> None:
 
 def test_there_is_always_room_for_the_seal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.log_writer.LOG_FILE_BYTES_MIN", 1024)
-    for size in range(380, 440):
+    files = set()
+    for size in range(260, 420):
         disk = FakeFiles()
         writer = open_writer(disk)
+        writer.append(upserts(b"first"))
         end = writer.append(upserts(b"x" * size))
         writer.close()
-        file = disk.read(path_of(end.file))
-        assert file[end.offset : end.offset + 8] == file[24:32]
+        content = disk.read(path_of(end.file))
+        assert content[end.offset : end.offset + 8] == content[24:32], "the log id starts a seal"
+        assert len(content) == 1024 * end.file
+        files.add(end.file)
+    assert files == {1, 2}
 
 
 def test_lsns_are_never_used_twice() -> None:

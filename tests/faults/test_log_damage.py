@@ -1,12 +1,16 @@
 """A torn tail is cut, and anything else that is missing or changed is reported, never served."""
 
-import os
 from collections.abc import Callable
 
 import pytest
 
 from storage.errors import DataLoss
-from storage.log_format import BATCH_HEADER_BYTES, FILE_HEADER_BYTES, Position
+from storage.log_format import (
+    BATCH_HEADER_BYTES,
+    FILE_HEADER_BYTES,
+    Position,
+    decode_batch_header,
+)
 from storage.log_reader import recover
 from tests.faults.disk import FakeFiles
 from tests.faults.logs import FOLDER, bodies_of, open_writer, path_of, read, recovered, upserts
@@ -53,7 +57,7 @@ def test_a_log_torn_at_any_byte_keeps_exactly_its_whole_batches(tear: str, seale
         disk.rot(path_of(1), torn)
         found, bodies = recovered(disk)
         # A tear may put the very bytes there that were to be written.
-        intact = len(os.path.commonprefix([content, torn]))
+        intact = same_bytes(content, torn)
         assert bodies == bodies_up_to(ends, intact), at
         assert found.position.offset == max(
             (end.offset for end in ends if end.offset <= intact), default=FILE_HEADER_BYTES
@@ -84,6 +88,20 @@ def test_rot_before_the_last_batch_is_data_loss_and_never_served(sealed: bool) -
             recover(disk, FOLDER, Position())
         with pytest.raises(DataLoss, match=r"0000000001\.log is damaged at offset"):
             read(disk, ends[4])
+
+
+def test_a_batch_out_of_its_turn_is_never_served() -> None:
+    disk, ends = written()
+    content = bytearray(disk.read(path_of(1)))
+    header = decode_batch_header(content, ends[3].offset)
+    assert header is not None
+    late = header._replace(number=header.number + 1).encode()
+    content[ends[3].offset : ends[3].offset + BATCH_HEADER_BYTES] = late
+    disk.rot(path_of(1), bytes(content))
+    with pytest.raises(DataLoss, match=r"0000000001\.log is damaged"):
+        recover(disk, FOLDER, Position())
+    with pytest.raises(DataLoss, match=r"0000000001\.log is damaged"):
+        read(disk, ends[4])
 
 
 def test_a_seal_protects_the_last_batch() -> None:
@@ -236,6 +254,12 @@ def test_a_position_of_another_log_is_data_loss() -> None:
         recover(disk, FOLDER, ends[1]._replace(checksum=0))
     with pytest.raises(DataLoss, match=r"0000000005\.log is missing"):
         recover(disk, FOLDER, ends[1]._replace(file=5))
+
+
+def same_bytes(one: bytes, other: bytes) -> int:
+    """How many bytes two contents have in common at their start."""
+    pairs = zip(one, other, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def flipped(content: bytes, at: int) -> bytes:

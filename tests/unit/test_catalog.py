@@ -265,6 +265,16 @@ def test_an_index_that_could_not_be_created_does_not_exist(
         assert rows_in(data) == [row_of(1)]
 
 
+def test_a_change_that_fails_leaves_no_transaction_behind(tmp_path: Path) -> None:
+    with catalog_in(tmp_path) as catalog:
+        catalog.create(row_of(1))
+        with pytest.raises(sqlite3.IntegrityError):
+            catalog.create(row_of(2, name=row_of(1).name))
+        assert not catalog.folder(row_of(2)).exists()
+        catalog.create(row_of(3))
+        assert catalog.all_rows() == [row_of(1), row_of(3)]
+
+
 def test_a_full_disk_under_the_catalog_refuses_and_takes_changes_again(tmp_path: Path) -> None:
     with catalog_in(tmp_path) as catalog:
         catalog.create(row_of(1))

@@ -67,6 +67,8 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_FORMAT_TOO_NEW: _Outcome.ValueType  # 5
     """A newer release wrote this index."""
     OUTCOME_DISK_FULL: _Outcome.ValueType  # 6
+    OUTCOME_DISK_FAILED: _Outcome.ValueType  # 7
+    """A file is there and could not be read or written."""
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """How a piece of work ended."""
@@ -80,6 +82,8 @@ OUTCOME_TOO_LARGE: Outcome.ValueType  # 4
 OUTCOME_FORMAT_TOO_NEW: Outcome.ValueType  # 5
 """A newer release wrote this index."""
 OUTCOME_DISK_FULL: Outcome.ValueType  # 6
+OUTCOME_DISK_FAILED: Outcome.ValueType  # 7
+"""A file is there and could not be read or written."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
