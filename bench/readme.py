@@ -37,7 +37,7 @@ def _table() -> str:
         (
             f"Measured through gRPC from another process, {machine['cores']} cores ({machine['cpu']}), "
             f"Linux {machine['kernel'].partition('-')[0]}, Python {machine['python']}, on "
-            f"{records['cold_start']['settings']['data']} float32 (Debian package descriptions, cosine); "
+            f"{records['cold_start']['settings']['data']} float32 (cosine); "
             f"the sleeping indexes on {records['sleeping']['settings']['data']}. "
             f"Commit {', '.join(commits)}. Page cache dropped means that the index's files were read "
             "from the disk."

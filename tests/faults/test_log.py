@@ -210,6 +210,16 @@ def test_a_recycled_file_holds_only_what_was_written_in_its_second_life(
     assert bodies == [b"y" * 50_000, b"z"]
 
 
+def test_every_life_of_a_file_has_a_log_id_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.log_writer.LOG_FILE_BYTES_MAX", LOG_FILE_BYTES_MIN)
+    disk = FakeFiles()
+    writer, _ = recycling(disk, [60_000, 60_000])
+    log_ids = {disk.read(path_of(number))[24:32] for number in (1, 2)}
+    assert writer.recycle(log_file_name(1))
+    writer.append(upserts(b"y" * 60_000))
+    assert len(log_ids | {disk.read(path_of(3))[24:32]}) == 3
+
+
 def test_a_spare_that_is_too_small_for_a_batch_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.log_writer.LOG_FILE_BYTES_MAX", LOG_FILE_BYTES_MIN)
     disk = FakeFiles()

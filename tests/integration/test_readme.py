@@ -1,0 +1,21 @@
+"""The program in README.md does what README.md says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.integration.client import Client
+
+README = Path(__file__).parent.parent.parent / "README.md"
+
+
+def test_the_readmes_program_runs(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert "127.0.0.1:7700" in program
+    names: dict[str, object] = {}
+    exec(program.replace("127.0.0.1:7700", client.server.address), names)
+    names["channel"].close()  # type: ignore[attr-defined]
+    said = capsys.readouterr().out
+    # The cosine of (1, 2, 3) and (1, 2, 2).
+    assert said.startswith(f"a {11 / (3 * 14**0.5):.5f}") and "cold_starts: 1" in said
