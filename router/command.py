@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from router.errors import CannotListen
+from router.memory import limit_heaps
 from router.settings import BadSettings, read_settings
 from storage.errors import StorageError
 
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from router.server import Server
 
+    limit_heaps()
     try:
         uvloop.run(Server.serve(settings))
     except (CannotListen, StorageError) as error:

@@ -108,6 +108,11 @@ CODES: tuple[tuple[type[Exception], Code], ...] = (
 )
 
 
+def of_index(name: str, error: storage_errors.StorageError) -> storage_errors.StorageError:
+    """The same error with a message that names the index."""
+    return type(error)(f"Index {name!r}: {error}")
+
+
 def code_of(error: Exception) -> Code | None:
     """The code for an error, or None for one that is not a caller's concern: our own mistake."""
     for kind, code in CODES:

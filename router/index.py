@@ -13,7 +13,7 @@ from typing import Protocol
 
 from router.capacity import Capacity
 from router.commits import Commits
-from router.errors import NotFound
+from router.errors import NotFound, of_index
 from router.lifecycle import Phase
 from router.limits import QUIET_SECONDS
 from router.processes import Zygote
@@ -23,6 +23,7 @@ from router.upkeep import Upkeep
 from router.wake import Wake
 from storage import manifest as manifests
 from storage.catalog import Costs, IndexRow
+from storage.errors import StorageError
 from storage.files import Files
 from storage.log_format import Position
 from storage.log_reader import recover
@@ -283,7 +284,10 @@ async def open_index(index: Index, machinery: Machinery, host: Host) -> LiveInde
             replay_cost_ms(found.record_bytes, found.rows, found.records),
         )
 
-    manifest, writer, backlog_ms = await machinery.loop.run_in_executor(machinery.threads, load)
+    try:
+        manifest, writer, backlog_ms = await machinery.loop.run_in_executor(machinery.threads, load)
+    except StorageError as error:
+        raise of_index(index.row.name, error) from error
     return LiveIndex(index, machinery, host, writer, manifest, backlog_ms)
 
 

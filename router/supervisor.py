@@ -21,13 +21,14 @@ from router.errors import (
     PoisonRequest,
     TooLarge,
     Unavailable,
+    of_index,
 )
 from router.lifecycle import Action, Event, Life, Phase, transition
 from router.limits import IDLE_SECONDS_MIN
 from router.processes import Exit, Zygote
 from router.requests import Answer, Place, Request, Requests
 from router.wake import Wake, WakeClock
-from storage.errors import DataLoss, DiskFailed, FormatTooNew
+from storage.errors import DataLoss, DiskFailed, FormatTooNew, StorageError
 from storage.log_format import Position
 from torpor.internal.v1 import frames_pb2 as frames
 
@@ -269,6 +270,10 @@ class Supervisor:
         channel = self._workers[self._life.worker].channel
         channel.send(request.number, work.SerializeToString())
 
+    def _error(self, outcome: frames.Outcome.ValueType, message: str) -> Exception:
+        error = _ERRORS[outcome](message)
+        return of_index(self._owner.name, error) if isinstance(error, StorageError) else error
+
     def _why(self) -> Exception:
         assert self._failure is not None
         return self._failure
@@ -311,7 +316,7 @@ class Supervisor:
                 answer = Answer(done.response, done.lsn, done.exact, wake_ms)
                 request.answer.set_result(answer)
             else:
-                request.answer.set_exception(_ERRORS[done.outcome](done.message))
+                request.answer.set_exception(self._error(done.outcome, done.message))
         self._feed(Event.ANSWERED)
 
     # Workers
@@ -343,7 +348,7 @@ class Supervisor:
         worker.ready = ready
         worker.manifest_version = max(worker.manifest_version, ready.manifest_version)
         if ready.outcome != frames.OUTCOME_OK:
-            self._failure = _ERRORS[ready.outcome](ready.message)
+            self._failure = self._error(ready.outcome, ready.message)
             log.error("cannot_open index=%s error=%s", self._owner.name, ready.message)
             self._feed(Event.CANNOT_OPEN)
             return

@@ -87,6 +87,18 @@ def wait_until(what: Callable[[], object], seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
+def fold(client: Client, name: str) -> None:
+    """Wakes an index, puts it to sleep, and waits until its log is folded and nothing runs."""
+    client.wake(name)
+    client.sleep(name)
+    quiet_since = time.monotonic()
+    # Between two builders there is a moment without one.
+    while time.monotonic() - quiet_since < 0.3:
+        if workers(client.server):
+            quiet_since = time.monotonic()
+        time.sleep(0.01)
+
+
 def code_of(call: Callable[[], object]) -> str:
     """The status with which a call fails."""
     try:

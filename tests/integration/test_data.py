@@ -5,11 +5,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
-from tests.integration.client import Client, code_of, wait_until, workers
+from tests.integration.client import Client, code_of, fold, wait_until
+from tests.integration.conftest import Start
 from torpor.v1 import control_pb2 as control
 from torpor.v1 import data_pb2 as data
 
@@ -167,9 +169,7 @@ def test_counting_a_folded_index_wakes_nothing(client: Client) -> None:
     rows = np.random.default_rng(1).standard_normal((4_000, 64)).astype(np.float32)
     for first in range(0, 4_000, 500):
         client.upsert("a", rows[first : first + 500], first=first, namespace="n")
-    client.wake("a")
-    client.sleep("a")
-    wait_until(lambda: workers(client.server) == [])
+    fold(client, "a")
     wakes = client.describe("a").cost.cold_starts
     assert client.count("a") == 4_000
     namespace = data.DescribeNamespaceRequest(index="a", namespace="n")
@@ -330,9 +330,7 @@ def test_damage_is_told_by_name_and_harms_no_other_index(client: Client, tmp_pat
     rows = np.random.default_rng(1).standard_normal((4_000, 64)).astype(np.float32)
     for first in range(0, 4_000, 500):
         client.upsert("a", rows[first : first + 500], first=first)
-    client.wake("a")
-    client.sleep("a")
-    wait_until(lambda: workers(client.server) == [])
+    fold(client, "a")
     segment = max((tmp_path / "data" / "bad").glob("*/*/*.segment"))
     whole = segment.read_bytes()
     segment.write_bytes(whole[:40] + b"x" + whole[41:])
@@ -345,6 +343,28 @@ def test_damage_is_told_by_name_and_harms_no_other_index(client: Client, tmp_pat
     assert client.query("a", rows[0], 1) == ["000000"]
 
 
+def test_rot_inside_a_log_is_data_loss_by_name_and_harms_no_other_index(
+    start: Start, tmp_path: Path
+) -> None:
+    client = start()
+    client.create("good")
+    client.upsert("good", np.eye(4))
+    client.create("a", spec=control.Spec(cloud="bad"))
+    for first in range(3):
+        client.upsert("a", [GOOD], first=first)
+    client.server.stop()
+    (log,) = (tmp_path / "data" / "bad").glob("*/*/*.log")
+    content = bytearray(log.read_bytes())
+    content[content.index(np.array(GOOD, np.float32).tobytes())] ^= 1
+    log.write_bytes(content)
+    again = start()
+    with pytest.raises(grpc.RpcError, match="Index 'a'") as damaged:
+        again.query("a", GOOD)
+    assert damaged.value.code() is grpc.StatusCode.DATA_LOSS
+    assert code_of(lambda: again.upsert("a", [GOOD])) == "DATA_LOSS"
+    assert again.query("good", [1, 0, 0, 0], 1) == ["000000"]
+
+
 def test_a_segment_cut_under_a_running_worker_is_data_loss_and_no_crash_loop(
     client: Client, tmp_path: Path
 ) -> None:
@@ -352,9 +372,7 @@ def test_a_segment_cut_under_a_running_worker_is_data_loss_and_no_crash_loop(
     rows = np.random.default_rng(1).standard_normal((4_000, 64)).astype(np.float32)
     for first in range(0, 4_000, 500):
         client.upsert("a", rows[first : first + 500], first=first)
-    client.wake("a")
-    client.sleep("a")
-    wait_until(lambda: workers(client.server) == [])
+    fold(client, "a")
     client.wake("a")
     for segment in (tmp_path / "data").glob("*/*/*/*.segment"):
         with segment.open("r+b") as file:
