@@ -74,14 +74,17 @@ def _print(record: Mapping[str, Any]) -> None:
 
 
 def _commit() -> str:
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+    """The commit that is measured; records that were written since do not make it another."""
+    commit = _git("describe", "--always")
+    changed = _git("status", "--porcelain", "--", ".", ":!bench/results", ":!README.md")
+    return f"{commit}-dirty" if changed else commit or "unknown"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=_ROOT, capture_output=True, text=True, check=False
     )
-    return found.stdout.strip() or "unknown"
+    return done.stdout.strip()
 
 
 def _machine() -> dict[str, object]:

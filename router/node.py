@@ -8,7 +8,7 @@ import logging
 import secrets
 import time
 from bisect import bisect_right, insort
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -47,6 +47,9 @@ class Node:
 
     async def create(self, row: IndexRow) -> Index:
         """Makes an index durable and ready; `row.id` and `row.created_unix_ms` are set here."""
+        return await _to_the_end(self._create(row))
+
+    async def _create(self, row: IndexRow) -> Index:
         if row.name in self._indexes or row.name in self._busy:
             raise AlreadyExists(f"There is already an index named {row.name!r}.")
         row = replace(row, id=secrets.token_hex(8), created_unix_ms=int(time.time() * 1e3))
@@ -89,14 +92,17 @@ class Node:
             tags=row.tags if tags is None else tags,
             idle_seconds=row.idle_seconds if idle_seconds is None else idle_seconds,
         )
-        await self._thread(self._catalog.configure, row)
-        index.row = row
+        await _to_the_end(self._thread(self._catalog.configure, row))
+        index.row = replace(row, costs=index.row.costs)
         if index.live is not None:
             index.live.reconfigured()
         return index
 
     async def delete(self, name: str) -> None:
         """Deletes an index for good; its files are unlinked after the call."""
+        await _to_the_end(self._delete(name))
+
+    async def _delete(self, name: str) -> None:
         index = self.find(name)
         if index.row.deletion_protection:
             raise ProtectedIndex(
@@ -218,3 +224,8 @@ class Node:
         return await self._machinery.loop.run_in_executor(
             self._machinery.threads, function, *arguments
         )
+
+
+async def _to_the_end(work: Coroutine[object, object, T]) -> T:
+    """Finishes a change of the catalog even if its caller leaves: half of it would be worse."""
+    return await asyncio.shield(asyncio.ensure_future(work))

@@ -104,6 +104,7 @@ class Supervisor:
         self._workers: dict[int, _Worker] = {}
         self._idle_timer: asyncio.TimerHandle | None = None
         self._failure: Exception | None = None
+        self._ended = False
         self._wake: WakeClock | None = None
         self._changed = asyncio.Event()
 
@@ -111,6 +112,8 @@ class Supervisor:
 
     async def ask(self, kind: frames.WorkKind.ValueType, body: bytes, deadline_ns: int) -> Answer:
         """The worker's answer; wakes the index if need be. Cancelling withdraws the request."""
+        if self._ended:
+            raise self._why()
         woken = self._life.phase is not Phase.AWAKE
         request = self._requests.add(kind, body, deadline_ns, self._clock(), woken)
         self._feed(Event.REQUEST)
@@ -134,6 +137,7 @@ class Supervisor:
     async def end(self, failure: Exception) -> None:
         """Fails every request with `failure` and ends every worker; for good."""
         self._failure = failure
+        self._ended = True
         self._feed(Event.END)
         for worker in self._workers.values():
             self._zygote.kill(worker.token)

@@ -5,7 +5,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,7 +143,6 @@ class _Demo:
         self._console.print(
             f"Asked again: {', '.join(names)}, after [bold]{milliseconds:.1f} ms[/].\n"
         )
-        table = Table(title="The wake, in milliseconds", title_justify="left")
         phases = {
             "queue": wake.queue_ms,
             "fork": wake.fork_ms,
@@ -154,16 +153,13 @@ class _Demo:
             "seen by the client": milliseconds,
             "a warm query (median)": statistics.median(self._warm_ms),
         }
-        for phase in phases:
-            table.add_column(phase, justify="right")
-        table.add_row(*(f"{value:.2f}" for value in phases.values()))
-        self._console.print(table)
+        rows = {phase: f"{value:.2f}" for phase, value in phases.items()}
+        self._show("The wake, in milliseconds", rows)
 
     def bill(self, wall_seconds: float) -> None:
         """Shows what the index has cost."""
         self._control.SleepIndex(control_pb2.SleepIndexRequest(name=_NAME))
         cost = self._describe().cost
-        table = Table(title="The bill", title_justify="left")
         bill = {
             "wall seconds passed": f"{wall_seconds:.1f}",
             "seconds awake": f"{cost.awake_seconds:.2f}",
@@ -172,9 +168,14 @@ class _Demo:
             "cold starts": str(cost.cold_starts),
             "queries": str(cost.queries),
         }
-        for heading in bill:
-            table.add_column(heading, justify="right")
-        table.add_row(*bill.values())
+        self._show("The bill", bill)
+
+    def _show(self, title: str, rows: Mapping[str, str]) -> None:
+        table = Table(title=title, title_justify="left", show_header=False)
+        table.add_column("")
+        table.add_column("", justify="right")
+        for name, value in rows.items():
+            table.add_row(name, value)
         self._console.print(table)
 
     def _query(self, number: int) -> tuple[list[str], float]:

@@ -1,12 +1,13 @@
 """The control plane over gRPC: settings, pages, errors."""
 
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.integration.client import Client, code_of
+from tests.integration.client import Client, code_of, wait_until
 from tests.integration.conftest import Start
 from torpor.v1 import control_pb2 as control
 
@@ -147,3 +148,35 @@ def test_bad_pages_are_refused(client: Client) -> None:
         control.ListIndexesRequest(page_token="%%"),
     ):
         assert code_of(lambda: client.control.ListIndexes(request)) == "INVALID_ARGUMENT"  # noqa: B023
+
+
+def test_a_caller_who_leaves_does_not_leave_half_an_index(client: Client) -> None:
+    """Creations and deletions whose callers cancel at every moment end one way or the other."""
+    for turn in range(30):
+        name = f"index-{turn}"
+        call = client.control.CreateIndex.future(control.CreateIndexRequest(name=name, dimension=4))
+        time.sleep(turn / 10_000)
+        call.cancel()
+        wait_until(lambda: _settled(client, name))  # noqa: B023 - called at once
+        gone = client.control.DeleteIndex.future(control.DeleteIndexRequest(name=name))
+        time.sleep(turn / 10_000)
+        gone.cancel()
+    for turn in range(30):
+        name = f"index-{turn}"
+        wait_until(lambda: _settled(client, name))  # noqa: B023
+        if name in _listed(client):
+            client.control.DeleteIndex(control.DeleteIndexRequest(name=name))
+        client.create(name)
+    assert len(_listed(client)) == 30
+
+
+def _settled(client: Client, name: str) -> bool:
+    """Whether nothing is under way with a name: it can be described, or it can be created."""
+    if code_of(lambda: client.describe(name)) == "OK":
+        return True
+    return code_of(lambda: client.create(name)) == "OK"
+
+
+def _listed(client: Client) -> set[str]:
+    request = control.ListIndexesRequest(page_size=1_000)
+    return {index.name for index in client.control.ListIndexes(request).indexes}
