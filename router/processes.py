@@ -220,7 +220,8 @@ class Zygote:
             self._process.wait(),
             self._pause,
         )
-        self._ready = self._loop.create_future()
+        if self._ready.done():
+            self._ready = self._loop.create_future()
         waiting = {json.loads(packet)["spawn"] for packet, _ in self._waiting}
         for token in [token for token in self._children if token not in waiting]:
             self._finish(token, Exit(status=None, cpu_seconds=0.0))
