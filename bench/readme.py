@@ -25,7 +25,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _table() -> str:
-    records = {name: json.loads((_RESULTS / f"{name}.json").read_text()) for name in _ROWS}
+    records = {
+        name: json.loads((_RESULTS / f"{name}-{data}.json").read_text())
+        for name, data in _DATA.items()
+    }
     machine = records["cold_start"]["machine"]
     commits = sorted({record["commit"] for record in records.values()})
     lines = ["| | p50 | p99 | samples |", "|---|---:|---:|---:|"]
@@ -45,6 +48,14 @@ def _table() -> str:
     ]
     return "\n".join(lines)
 
+
+# The data set of each record that is shown.
+_DATA = {
+    "cold_start": "debian-packages",
+    "warm_latency": "debian-packages",
+    "ingest": "debian-packages",
+    "sleeping": "sample",
+}
 
 # What is shown of each record: the name of a list of samples, and what a reader calls it.
 _ROWS: dict[str, list[tuple[str, str]]] = {

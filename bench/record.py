@@ -31,7 +31,7 @@ def save(
     figures: Mapping[str, float],
     path: Path | None,
 ) -> None:
-    """Writes the record to `path`, or bench/results/<name>.json, and prints its tables.
+    """Writes the record to `path`, or bench/results/<name>-<data set>.json, and prints its tables.
 
     `samples` are lists of raw measurements, summed up by percentiles; `figures` are single values. The
     unit is the last word of each name.
@@ -46,7 +46,8 @@ def save(
         "percentiles": {key: percentiles(values) for key, values in samples.items() if values},
         "samples": {key: list(values) for key, values in samples.items()},
     }
-    path = path or _ROOT / "bench" / "results" / f"{name}.json"
+    data = str(settings["data"]).partition(",")[0]
+    path = path or _ROOT / "bench" / "results" / f"{name}-{data}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")
     _print(record)
@@ -55,7 +56,7 @@ def save(
 
 def _print(record: Mapping[str, Any]) -> None:
     console = Console()
-    title = f"{record['benchmark']}: {record['settings'].get('data', '')}"
+    title = f"{record['benchmark']}: {record['settings']['data']}"
     if record["percentiles"]:
         table = Table(title=title, title_justify="left")
         table.add_column("")
