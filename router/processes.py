@@ -14,6 +14,7 @@ Control messages are JSON, one per packet of a SOCK_SEQPACKET socket, descriptor
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -102,7 +103,9 @@ class Zygote:
         """Kills a child at once, if it is still there."""
         child = self._children.get(token)
         if child is not None and child.pidfd is not None:
-            signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+            # It may have been reaped already, its exit on its way to us.
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
 
     async def stop(self) -> None:
         """Ends the zygote and every child of it, and waits until they are gone."""

@@ -13,7 +13,7 @@ Start = Callable[..., Client]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts servers on one data folder; what a test leaves running is ended."""
+    """Starts servers on one data folder; what a test leaves running is ended, and has not stumbled."""
     clients: list[Client] = []
 
     def start_server(*arguments: str) -> Client:
@@ -26,6 +26,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for client in clients:
         client.close()
         client.server.stop()
+    for log in tmp_path.glob("log-*"):
+        assert "Traceback" not in log.read_text(), log.read_text()
 
 
 @pytest.fixture
