@@ -22,6 +22,7 @@ check: .venv/made $(STUBS)/made
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
 	$(PYTHON) -m codespell_lib
+	$(STUBS)/bin/buf lint
 	rm -rf $(STUBS)/fresh && mkdir -p $(STUBS)/fresh
 	$(MAKE) --no-print-directory generate INTO=$(STUBS)/fresh
 	diff -r -x '__*' $(STUBS)/fresh/torpor/v1 torpor/v1
@@ -65,5 +66,5 @@ $(UV):
 $(STUBS)/made: $(UV) Makefile
 	$(UV) venv --quiet --clear $(STUBS)
 	$(UV) pip install --quiet --python $(STUBS)/bin/python \
-	  grpcio-tools==1.80.0 mypy-protobuf==5.1.0 protobuf==6.33.5 setuptools==80.9.0
+	  buf-bin==1.75.0 grpcio-tools==1.80.0 mypy-protobuf==5.1.0 protobuf==6.33.5 setuptools==80.9.0
 	@touch $@
