@@ -88,12 +88,14 @@ def serve(
 ) -> None:
     """Serves one index until the router closes `end`."""
     try:
-        _Worker(Frames(end)).run(folder, dimension, metric, started_ns)
+        Worker(Frames(end)).run(folder, dimension, metric, started_ns)
     except Closed:
         pass
 
 
-class _Worker:
+class Worker:
+    """The queue of one worker, and the batches it makes of it."""
+
     def __init__(self, frames_: Frames) -> None:
         self._frames = frames_
         self._waiting: deque[Job] = deque()
@@ -150,8 +152,7 @@ class _Worker:
                 job.fail(outcome_of(error), str(error))
         else:
             engine.answer(batch)
-        seconds = (time.perf_counter() - began) / len(batch)
-        self._query_seconds += _LEARNING_RATE * (seconds - self._query_seconds)
+        self._learn((time.perf_counter() - began) / len(batch))
         memory = self._anonymous_bytes()
         version = engine.view.manifest.version
         for job in batch:
@@ -159,6 +160,11 @@ class _Worker:
             job.done.batch_size = len(batch)
             job.done.anonymous_bytes = memory
         self._frames.send([(job.number, job.done.SerializeToString()) for job in batch])
+
+    def _learn(self, seconds: float) -> None:
+        """Moves the estimate of what one job of a batch costs."""
+        known = self._query_seconds or seconds
+        self._query_seconds = known + _LEARNING_RATE * (seconds - known)
 
     @staticmethod
     def _catch_up(engine: Engine, batch: list[Job]) -> None:
