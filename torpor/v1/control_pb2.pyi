@@ -55,6 +55,30 @@ METRIC_DOTPRODUCT: Metric.ValueType  # 3
 """Inner product, larger is closer."""
 Global___Metric: _TypeAlias = Metric  # noqa: Y015
 
+class _VectorType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VectorTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VectorType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VECTOR_TYPE_UNSPECIFIED: _VectorType.ValueType  # 0
+    """Not set. CreateIndex takes it for VECTOR_TYPE_DENSE."""
+    VECTOR_TYPE_DENSE: _VectorType.ValueType  # 1
+    """A value for each dimension; under METRIC_DOTPRODUCT also sparse values."""
+    VECTOR_TYPE_SPARSE: _VectorType.ValueType  # 2
+    """Sparse values only."""
+
+class VectorType(_VectorType, metaclass=_VectorTypeEnumTypeWrapper):
+    """What a record's vector is."""
+
+VECTOR_TYPE_UNSPECIFIED: VectorType.ValueType  # 0
+"""Not set. CreateIndex takes it for VECTOR_TYPE_DENSE."""
+VECTOR_TYPE_DENSE: VectorType.ValueType  # 1
+"""A value for each dimension; under METRIC_DOTPRODUCT also sparse values."""
+VECTOR_TYPE_SPARSE: VectorType.ValueType  # 2
+"""Sparse values only."""
+Global___VectorType: _TypeAlias = VectorType  # noqa: Y015
+
 class _State:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -251,12 +275,13 @@ class Index(_message.Message):
     CREATED_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     LAST_WAKE_FIELD_NUMBER: _builtins.int
+    VECTOR_TYPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 45 characters of a-z, 0-9 and '-', neither first nor last a '-'."""
     id: _builtins.str
     """The identity of the index: never used again, also not by a later index of the same name."""
     dimension: _builtins.int
-    """Number of values in each vector, 1 to 20,000."""
+    """Number of values in each vector, 1 to 20,000; 0 for a sparse index."""
     metric: Global___Metric.ValueType
     """How closeness is measured."""
     deletion_protection: _builtins.bool
@@ -265,6 +290,8 @@ class Index(_message.Message):
     """Seconds without a query after which the worker leaves, as in force now."""
     state: Global___State.ValueType
     """Where it stands in its life."""
+    vector_type: Global___VectorType.ValueType
+    """What its records' vectors are."""
     @_builtins.property
     def spec(self) -> Global___Spec:
         """Where its data lives."""
@@ -300,10 +327,11 @@ class Index(_message.Message):
         created: _timestamp_pb2.Timestamp | None = ...,
         cost: Global___Cost | None = ...,
         last_wake: Global___Wake | None = ...,
+        vector_type: Global___VectorType.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "created", b"created", "last_wake", b"last_wake", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "created", b"created", "deletion_protection", b"deletion_protection", "dimension", b"dimension", "id", b"id", "idle_seconds", b"idle_seconds", "last_wake", b"last_wake", "metric", b"metric", "name", b"name", "spec", b"spec", "state", b"state", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "created", b"created", "deletion_protection", b"deletion_protection", "dimension", b"dimension", "id", b"id", "idle_seconds", b"idle_seconds", "last_wake", b"last_wake", "metric", b"metric", "name", b"name", "spec", b"spec", "state", b"state", "tags", b"tags", "vector_type", b"vector_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -340,16 +368,19 @@ class CreateIndexRequest(_message.Message):
     DELETION_PROTECTION_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     IDLE_SECONDS_FIELD_NUMBER: _builtins.int
+    VECTOR_TYPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 45 characters of a-z, 0-9 and '-', neither first nor last a '-'. Required."""
     dimension: _builtins.int
-    """Number of values in each vector, 1 to 20,000. Required."""
+    """Number of values in each vector, 1 to 20,000. Required, but for a sparse index, which has none."""
     metric: Global___Metric.ValueType
-    """Default METRIC_COSINE."""
+    """Default METRIC_COSINE. A sparse index has METRIC_DOTPRODUCT, and no other."""
     deletion_protection: _builtins.bool
     """Default false."""
     idle_seconds: _builtins.float
     """Seconds without a query after which the worker leaves, 0.05 to 86,400. Default: the server's."""
+    vector_type: Global___VectorType.ValueType
+    """Default VECTOR_TYPE_DENSE."""
     @_builtins.property
     def spec(self) -> Global___Spec:
         """Default cloud "local", region "default"."""
@@ -370,10 +401,11 @@ class CreateIndexRequest(_message.Message):
         deletion_protection: _builtins.bool = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         idle_seconds: _builtins.float | None = ...,
+        vector_type: Global___VectorType.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_idle_seconds", b"_idle_seconds", "idle_seconds", b"idle_seconds", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idle_seconds", b"_idle_seconds", "deletion_protection", b"deletion_protection", "dimension", b"dimension", "idle_seconds", b"idle_seconds", "metric", b"metric", "name", b"name", "spec", b"spec", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idle_seconds", b"_idle_seconds", "deletion_protection", b"deletion_protection", "dimension", b"dimension", "idle_seconds", b"idle_seconds", "metric", b"metric", "name", b"name", "spec", b"spec", "tags", b"tags", "vector_type", b"vector_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__idle_seconds: _TypeAlias = _typing.Literal["idle_seconds"]  # noqa: Y015
     _WhichOneofArgType__idle_seconds: _TypeAlias = _typing.Literal["_idle_seconds", b"_idle_seconds"]  # noqa: Y015

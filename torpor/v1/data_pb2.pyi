@@ -8,14 +8,33 @@ two different ones is INVALID_ARGUMENT. The same methods also answer under the s
 `VectorService`.
 
 A write is acknowledged when it is on disk, and seen by every query that starts afterwards, whether
-the index is awake or asleep. Writing wakes nothing. Reading wakes a sleeping index, except where an
-rpc says otherwise.
+the index is awake or asleep. Writing wakes nothing, except a write whose answer depends on what is
+stored: a conditional Upsert and an Update by filter. Reading wakes a sleeping index, except where
+an rpc says otherwise.
+
+Every write has a log sequence number, LSN: its place in the index's order of writes, from 1. A
+record carries the LSN of the write that last changed it. A failed write may leave a gap.
 
 Answers carry response metadata:
-  torpor-lsn      decimal; of a write, its place in the index's order of writes; of a read, the last
-                  write it has seen
+  torpor-lsn      decimal; of a write, its LSN; of a read, that of the last write it has seen
   torpor-exact    `true` when a query's matches are the exact nearest neighbours
   torpor-wake-ms  present when this call woke the index or waited for a wake: milliseconds waited
+
+A filter is an object whose keys are metadata fields, all of which must match:
+  {"field": value}, {"field": {"$eq": value}}    equal, and of the same type: a string, a number or
+                                                 a boolean; of a list, one of its strings is equal
+  {"field": {"$ne": value}}                      not $eq; so records without the field match
+  {"field": {"$gt": 1}}, $gte, $lt, $lte         the field is a number, and compares so
+  {"field": {"$in": ["a", 1]}}                   $eq to one of the strings and numbers
+  {"field": {"$nin": ["a", 1]}}                  not $in; so records without the field match
+  {"field": {"$exists": true}}                   the record has the field, or with false has not
+  {"$and": [filter, ...]}, {"$or": [...]}        all of the filters, one of the filters
+Several operators of one field must all match. At most 16 levels of $and and $or, 1,000 conditions
+and 10,000 values. Where a namespace has a schema, filters may use its fields only.
+
+Lists come in pages. A page's token names its last entry, so pages hold nothing twice, and miss
+nothing that existed throughout; what is written meanwhile may be seen or not. A token works with
+the request it came from, however often, also after a restart; any other is INVALID_ARGUMENT.
 
 Besides the codes named at each rpc, any call can fail with
   INVALID_ARGUMENT    a bound given at one of the request's fields is broken; nothing was written
@@ -28,7 +47,6 @@ Besides the codes named at each rpc, any call can fail with
   UNKNOWN             the disk failed in a way that leaves open whether the write was kept
   DATA_LOSS           the stored data is damaged; the message names the file
   INTERNAL            this request made its worker crash twice
-  UNIMPLEMENTED       the request asks for something this server does not do yet
 """
 
 from collections import abc as _abc
@@ -57,11 +75,11 @@ class SparseValues(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def indices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Places, each below 2^32, none twice; at most 1,000."""
+        """Places in ascending order, none twice; at most 1,000."""
 
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """One value for each place."""
+        """One finite value for each place."""
 
     def __init__(
         self,
@@ -87,21 +105,29 @@ class Vector(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     SPARSE_VALUES_FIELD_NUMBER: _builtins.int
+    LSN_FIELD_NUMBER: _builtins.int
+    IF_LSN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """1 to 512 bytes of UTF-8 without NUL."""
+    lsn: _builtins.int
+    """In answers: the LSN of the write that last changed the record. Ignored in requests."""
+    if_lsn: _builtins.int
+    """In an upsert: store only if the record's LSN is this; 0 means, only if there is no such record."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """As many finite values as the index has dimensions; not all zero under cosine."""
+        """As many finite values as the index has dimensions; not all zero under cosine. None in a sparse
+        index.
+        """
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
         """At most 40,960 bytes as encoded. A flat object: each value a string, a number, a boolean or a
-        list of strings. Returned byte for byte as it came.
+        list of strings; no key starts with '$'. Returned byte for byte as it came.
         """
 
     @_builtins.property
     def sparse_values(self) -> Global___SparseValues:
-        """Not supported yet: UNIMPLEMENTED."""
+        """Required in a sparse index, and used by queries of a dense index under dotproduct."""
 
     def __init__(
         self,
@@ -110,12 +136,16 @@ class Vector(_message.Message):
         values: _abc.Iterable[_builtins.float] | None = ...,
         metadata: _struct_pb2.Struct | None = ...,
         sparse_values: Global___SparseValues | None = ...,
+        lsn: _builtins.int = ...,
+        if_lsn: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "sparse_values", b"sparse_values"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_if_lsn", b"_if_lsn", "if_lsn", b"if_lsn", "metadata", b"metadata", "sparse_values", b"sparse_values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "metadata", b"metadata", "sparse_values", b"sparse_values", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_if_lsn", b"_if_lsn", "id", b"id", "if_lsn", b"if_lsn", "lsn", b"lsn", "metadata", b"metadata", "sparse_values", b"sparse_values", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__if_lsn: _TypeAlias = _typing.Literal["if_lsn"]  # noqa: Y015
+    _WhichOneofArgType__if_lsn: _TypeAlias = _typing.Literal["_if_lsn", b"_if_lsn"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__if_lsn) -> _WhichOneofReturnType__if_lsn | None: ...
 
 Global___Vector: _TypeAlias = Vector  # noqa: Y015
 
@@ -130,12 +160,15 @@ class ScoredVector(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     SPARSE_VALUES_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The record's id."""
     score: _builtins.float
-    """Cosine: similarity. Dotproduct: inner product. Euclidean: squared distance. Computed in double
-    precision, then rounded to the nearest finite float.
+    """Cosine: similarity. Dotproduct: inner product, dense and sparse products added. Euclidean: squared
+    distance. Computed in double precision, then rounded to the nearest finite float.
     """
+    namespace: _builtins.str
+    """The record's namespace, in answers to a query over several."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """The record's values, if the query asked for them."""
@@ -146,7 +179,7 @@ class ScoredVector(_message.Message):
 
     @_builtins.property
     def sparse_values(self) -> Global___SparseValues:
-        """Not supported yet: always absent."""
+        """The record's sparse values, if the query asked for values."""
 
     def __init__(
         self,
@@ -156,10 +189,11 @@ class ScoredVector(_message.Message):
         values: _abc.Iterable[_builtins.float] | None = ...,
         metadata: _struct_pb2.Struct | None = ...,
         sparse_values: Global___SparseValues | None = ...,
+        namespace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "sparse_values", b"sparse_values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "metadata", b"metadata", "score", b"score", "sparse_values", b"sparse_values", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "metadata", b"metadata", "namespace", b"namespace", "score", b"score", "sparse_values", b"sparse_values", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -200,16 +234,20 @@ class UpsertResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     UPSERTED_COUNT_FIELD_NUMBER: _builtins.int
+    LSN_FIELD_NUMBER: _builtins.int
     upserted_count: _builtins.int
     """The number of vectors in the request."""
+    lsn: _builtins.int
+    """The write's LSN."""
     def __init__(
         self,
         *,
         upserted_count: _builtins.int = ...,
+        lsn: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["upserted_count", b"upserted_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lsn", b"lsn", "upserted_count", b"upserted_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -236,7 +274,9 @@ class DeleteRequest(_message.Message):
 
     @_builtins.property
     def filter(self) -> _struct_pb2.Struct:
-        """Not supported yet: UNIMPLEMENTED."""
+        """Deletes the records that match; not empty. Wakes nothing: it is decided by what is stored when
+        the deletion takes its place in the order of writes, and done when that is next read or folded.
+        """
 
     def __init__(
         self,
@@ -259,16 +299,110 @@ Global___DeleteRequest: _TypeAlias = DeleteRequest  # noqa: Y015
 class DeleteResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    LSN_FIELD_NUMBER: _builtins.int
+    lsn: _builtins.int
+    """The write's LSN."""
     def __init__(
         self,
+        *,
+        lsn: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lsn", b"lsn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteResponse: _TypeAlias = DeleteResponse  # noqa: Y015
+
+@_typing.final
+class UpdateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    SET_METADATA_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    SPARSE_VALUES_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The record to change. Exactly one of `id` and `filter` is given."""
+    namespace: _builtins.str
+    """The namespace; see UpsertRequest."""
+    dry_run: _builtins.bool
+    """With `filter`: only counts the records that match. Writes nothing."""
+    index: _builtins.str
+    """The index, where call metadata does not name it."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """New values; bounds as in Vector. Absent, they stay. Not with `filter`."""
+
+    @_builtins.property
+    def set_metadata(self) -> _struct_pb2.Struct:
+        """Fields to set, with bounds as in Vector; all others stay."""
+
+    @_builtins.property
+    def sparse_values(self) -> Global___SparseValues:
+        """New sparse values. Absent, they stay. Not with `filter`."""
+
+    @_builtins.property
+    def filter(self) -> _struct_pb2.Struct:
+        """Changes the records that match; not empty."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+        set_metadata: _struct_pb2.Struct | None = ...,
+        namespace: _builtins.str = ...,
+        sparse_values: Global___SparseValues | None = ...,
+        filter: _struct_pb2.Struct | None = ...,
+        dry_run: _builtins.bool | None = ...,
+        index: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dry_run", b"_dry_run", "_filter", b"_filter", "dry_run", b"dry_run", "filter", b"filter", "set_metadata", b"set_metadata", "sparse_values", b"sparse_values"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dry_run", b"_dry_run", "_filter", b"_filter", "dry_run", b"dry_run", "filter", b"filter", "id", b"id", "index", b"index", "namespace", b"namespace", "set_metadata", b"set_metadata", "sparse_values", b"sparse_values", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__dry_run: _TypeAlias = _typing.Literal["dry_run"]  # noqa: Y015
+    _WhichOneofArgType__dry_run: _TypeAlias = _typing.Literal["_dry_run", b"_dry_run"]  # noqa: Y015
+    _WhichOneofReturnType__filter: _TypeAlias = _typing.Literal["filter"]  # noqa: Y015
+    _WhichOneofArgType__filter: _TypeAlias = _typing.Literal["_filter", b"_filter"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dry_run) -> _WhichOneofReturnType__dry_run | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__filter) -> _WhichOneofReturnType__filter | None: ...
+
+Global___UpdateRequest: _TypeAlias = UpdateRequest  # noqa: Y015
+
+@_typing.final
+class UpdateResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCHED_RECORDS_FIELD_NUMBER: _builtins.int
+    LSN_FIELD_NUMBER: _builtins.int
+    matched_records: _builtins.int
+    """With `filter`: how many records match."""
+    lsn: _builtins.int
+    """The write's LSN; 0 for a dry run."""
+    def __init__(
+        self,
+        *,
+        matched_records: _builtins.int | None = ...,
+        lsn: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_matched_records", b"_matched_records", "matched_records", b"matched_records"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_matched_records", b"_matched_records", "lsn", b"lsn", "matched_records", b"matched_records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__matched_records: _TypeAlias = _typing.Literal["matched_records"]  # noqa: Y015
+    _WhichOneofArgType__matched_records: _TypeAlias = _typing.Literal["_matched_records", b"_matched_records"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__matched_records) -> _WhichOneofReturnType__matched_records | None: ...
+
+Global___UpdateResponse: _TypeAlias = UpdateResponse  # noqa: Y015
 
 @_typing.final
 class FetchRequest(_message.Message):
@@ -356,6 +490,233 @@ class FetchResponse(_message.Message):
 Global___FetchResponse: _TypeAlias = FetchResponse  # noqa: Y015
 
 @_typing.final
+class FetchByMetadataRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PAGINATION_TOKEN_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace; see UpsertRequest."""
+    limit: _builtins.int
+    """At most this many, 1 to 10,000. Default 100."""
+    pagination_token: _builtins.str
+    """`pagination.next` of the page before."""
+    index: _builtins.str
+    """The index, where call metadata does not name it."""
+    @_builtins.property
+    def filter(self) -> _struct_pb2.Struct:
+        """Required, not empty."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        filter: _struct_pb2.Struct | None = ...,
+        limit: _builtins.int | None = ...,
+        pagination_token: _builtins.str | None = ...,
+        index: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_filter", b"_filter", "_limit", b"_limit", "_pagination_token", b"_pagination_token", "filter", b"filter", "limit", b"limit", "pagination_token", b"pagination_token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_filter", b"_filter", "_limit", b"_limit", "_pagination_token", b"_pagination_token", "filter", b"filter", "index", b"index", "limit", b"limit", "namespace", b"namespace", "pagination_token", b"pagination_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__filter: _TypeAlias = _typing.Literal["filter"]  # noqa: Y015
+    _WhichOneofArgType__filter: _TypeAlias = _typing.Literal["_filter", b"_filter"]  # noqa: Y015
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    _WhichOneofReturnType__pagination_token: _TypeAlias = _typing.Literal["pagination_token"]  # noqa: Y015
+    _WhichOneofArgType__pagination_token: _TypeAlias = _typing.Literal["_pagination_token", b"_pagination_token"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__filter) -> _WhichOneofReturnType__filter | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pagination_token) -> _WhichOneofReturnType__pagination_token | None: ...
+
+Global___FetchByMetadataRequest: _TypeAlias = FetchByMetadataRequest  # noqa: Y015
+
+@_typing.final
+class FetchByMetadataResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class VectorsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Vector: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Vector | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    VECTORS_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    PAGINATION_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace, spelled as in the request."""
+    @_builtins.property
+    def vectors(self) -> _containers.MessageMap[_builtins.str, Global___Vector]:
+        """The records of this page, by id."""
+
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """What the call used."""
+
+    @_builtins.property
+    def pagination(self) -> Global___Pagination:
+        """Absent on the last page."""
+
+    def __init__(
+        self,
+        *,
+        vectors: _abc.Mapping[_builtins.str, Global___Vector] | None = ...,
+        namespace: _builtins.str = ...,
+        usage: Global___Usage | None = ...,
+        pagination: Global___Pagination | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pagination", b"_pagination", "_usage", b"_usage", "pagination", b"pagination", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pagination", b"_pagination", "_usage", b"_usage", "namespace", b"namespace", "pagination", b"pagination", "usage", b"usage", "vectors", b"vectors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__pagination: _TypeAlias = _typing.Literal["pagination"]  # noqa: Y015
+    _WhichOneofArgType__pagination: _TypeAlias = _typing.Literal["_pagination", b"_pagination"]  # noqa: Y015
+    _WhichOneofReturnType__usage: _TypeAlias = _typing.Literal["usage"]  # noqa: Y015
+    _WhichOneofArgType__usage: _TypeAlias = _typing.Literal["_usage", b"_usage"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pagination) -> _WhichOneofReturnType__pagination | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage) -> _WhichOneofReturnType__usage | None: ...
+
+Global___FetchByMetadataResponse: _TypeAlias = FetchByMetadataResponse  # noqa: Y015
+
+@_typing.final
+class ListRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIX_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PAGINATION_TOKEN_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    prefix: _builtins.str
+    """Only ids that start with this; at most 512 bytes."""
+    limit: _builtins.int
+    """At most this many, 1 to 100. Default 100."""
+    pagination_token: _builtins.str
+    """`pagination.next` of the page before."""
+    namespace: _builtins.str
+    """The namespace; see UpsertRequest."""
+    index: _builtins.str
+    """The index, where call metadata does not name it."""
+    def __init__(
+        self,
+        *,
+        prefix: _builtins.str | None = ...,
+        limit: _builtins.int | None = ...,
+        pagination_token: _builtins.str | None = ...,
+        namespace: _builtins.str = ...,
+        index: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_pagination_token", b"_pagination_token", "_prefix", b"_prefix", "limit", b"limit", "pagination_token", b"pagination_token", "prefix", b"prefix"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_pagination_token", b"_pagination_token", "_prefix", b"_prefix", "index", b"index", "limit", b"limit", "namespace", b"namespace", "pagination_token", b"pagination_token", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    _WhichOneofReturnType__pagination_token: _TypeAlias = _typing.Literal["pagination_token"]  # noqa: Y015
+    _WhichOneofArgType__pagination_token: _TypeAlias = _typing.Literal["_pagination_token", b"_pagination_token"]  # noqa: Y015
+    _WhichOneofReturnType__prefix: _TypeAlias = _typing.Literal["prefix"]  # noqa: Y015
+    _WhichOneofArgType__prefix: _TypeAlias = _typing.Literal["_prefix", b"_prefix"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pagination_token) -> _WhichOneofReturnType__pagination_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prefix) -> _WhichOneofReturnType__prefix | None: ...
+
+Global___ListRequest: _TypeAlias = ListRequest  # noqa: Y015
+
+@_typing.final
+class ListItem(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The record's id."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListItem: _TypeAlias = ListItem  # noqa: Y015
+
+@_typing.final
+class ListResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTORS_FIELD_NUMBER: _builtins.int
+    PAGINATION_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace, spelled as in the request."""
+    @_builtins.property
+    def vectors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListItem]:
+        """In byte order of their ids."""
+
+    @_builtins.property
+    def pagination(self) -> Global___Pagination:
+        """Absent on the last page."""
+
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """What the call used."""
+
+    def __init__(
+        self,
+        *,
+        vectors: _abc.Iterable[Global___ListItem] | None = ...,
+        pagination: Global___Pagination | None = ...,
+        namespace: _builtins.str = ...,
+        usage: Global___Usage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pagination", b"_pagination", "_usage", b"_usage", "pagination", b"pagination", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pagination", b"_pagination", "_usage", b"_usage", "namespace", b"namespace", "pagination", b"pagination", "usage", b"usage", "vectors", b"vectors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__pagination: _TypeAlias = _typing.Literal["pagination"]  # noqa: Y015
+    _WhichOneofArgType__pagination: _TypeAlias = _typing.Literal["_pagination", b"_pagination"]  # noqa: Y015
+    _WhichOneofReturnType__usage: _TypeAlias = _typing.Literal["usage"]  # noqa: Y015
+    _WhichOneofArgType__usage: _TypeAlias = _typing.Literal["_usage", b"_usage"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pagination) -> _WhichOneofReturnType__pagination | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage) -> _WhichOneofReturnType__usage | None: ...
+
+Global___ListResponse: _TypeAlias = ListResponse  # noqa: Y015
+
+@_typing.final
 class Usage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -379,7 +740,7 @@ Global___Usage: _TypeAlias = Usage  # noqa: Y015
 
 @_typing.final
 class QueryVector(_message.Message):
-    """Not supported: INVALID_ARGUMENT. A query inside a request of many, as old clients sent it."""
+    """A query inside a request of many, as old clients sent it. Not supported: see QueryBatch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -429,17 +790,20 @@ class QueryRequest(_message.Message):
     SCAN_FACTOR_FIELD_NUMBER: _builtins.int
     MAX_CANDIDATES_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    NAMESPACES_FIELD_NUMBER: _builtins.int
+    AT_LEAST_LSN_FIELD_NUMBER: _builtins.int
+    CURRENT_VIEW_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace; see UpsertRequest."""
     top_k: _builtins.int
     """How many matches, 1 to 10,000. Required."""
     include_values: _builtins.bool
-    """Return the values of the matches."""
+    """Return the values of the matches, dense and sparse."""
     include_metadata: _builtins.bool
     """Return the metadata of the matches."""
     id: _builtins.str
-    """Query by the stored vector of this id, which is among its own matches. An id that does not exist
-    has no matches.
+    """Query by the stored vector of this id, dense and sparse, which is among its own matches. An id
+    that does not exist has no matches.
     """
     scan_factor: _builtins.float
     """Accepted and without effect while every answer is exact; 0.5 to 4."""
@@ -447,23 +811,37 @@ class QueryRequest(_message.Message):
     """Accepted and without effect while every answer is exact; top_k to 100,000."""
     index: _builtins.str
     """The index, where call metadata does not name it."""
+    at_least_lsn: _builtins.int
+    """At least this LSN, as a write returned it: a worker that has seen it looks for nothing newer."""
+    current_view: _builtins.bool
+    """True: whatever the worker has seen already; it looks for nothing newer. Wakes a sleeping index
+    all the same, which then may not have seen what is not folded yet.
+    """
     @_builtins.property
     def filter(self) -> _struct_pb2.Struct:
-        """Not supported yet: UNIMPLEMENTED."""
+        """Only records that match. Empty is none."""
 
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryVector]:
-        """Not supported: INVALID_ARGUMENT."""
+        """Not supported: INVALID_ARGUMENT; send a QueryBatchRequest."""
 
     @_builtins.property
     def vector(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """The query: as many finite values as the index has dimensions. All zero is legal; it scores 0
-        under cosine and dotproduct. Exactly one of `vector` and `id` is given.
+        under cosine and dotproduct. A dense index is asked by `vector` or by `id`.
         """
 
     @_builtins.property
     def sparse_vector(self) -> Global___SparseValues:
-        """Not supported yet: UNIMPLEMENTED."""
+        """In a sparse index, the query; records that share no index with it are no matches. In a dense
+        index under dotproduct, added to the query: a record's score is the sum of both products.
+        """
+
+    @_builtins.property
+    def namespaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Search these namespaces, 1 to 100 different ones, instead of `namespace`, and merge what is
+        found: best first, equal scores in byte order of ids, then of namespaces. Not with `id`.
+        """
 
     def __init__(
         self,
@@ -480,21 +858,86 @@ class QueryRequest(_message.Message):
         scan_factor: _builtins.float | None = ...,
         max_candidates: _builtins.int | None = ...,
         index: _builtins.str = ...,
+        namespaces: _abc.Iterable[_builtins.str] | None = ...,
+        at_least_lsn: _builtins.int = ...,
+        current_view: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "filter", b"filter", "max_candidates", b"max_candidates", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "max_candidates", b"max_candidates", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "filter", b"filter", "id", b"id", "include_metadata", b"include_metadata", "include_values", b"include_values", "index", b"index", "max_candidates", b"max_candidates", "namespace", b"namespace", "queries", b"queries", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "id", b"id", "include_metadata", b"include_metadata", "include_values", b"include_values", "index", b"index", "max_candidates", b"max_candidates", "namespace", b"namespace", "namespaces", b"namespaces", "queries", b"queries", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_candidates: _TypeAlias = _typing.Literal["max_candidates"]  # noqa: Y015
     _WhichOneofArgType__max_candidates: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates"]  # noqa: Y015
     _WhichOneofReturnType__scan_factor: _TypeAlias = _typing.Literal["scan_factor"]  # noqa: Y015
     _WhichOneofArgType__scan_factor: _TypeAlias = _typing.Literal["_scan_factor", b"_scan_factor"]  # noqa: Y015
+    _WhichOneofReturnType_consistency: _TypeAlias = _typing.Literal["at_least_lsn", "current_view"]  # noqa: Y015
+    _WhichOneofArgType_consistency: _TypeAlias = _typing.Literal["consistency", b"consistency"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_candidates) -> _WhichOneofReturnType__max_candidates | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__scan_factor) -> _WhichOneofReturnType__scan_factor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_consistency) -> _WhichOneofReturnType_consistency | None: ...
 
 Global___QueryRequest: _TypeAlias = QueryRequest  # noqa: Y015
+
+@_typing.final
+class QueryBatchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERIES_FIELD_NUMBER: _builtins.int
+    AT_LEAST_LSN_FIELD_NUMBER: _builtins.int
+    CURRENT_VIEW_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    at_least_lsn: _builtins.int
+    current_view: _builtins.bool
+    index: _builtins.str
+    """The index, where call metadata does not name it."""
+    @_builtins.property
+    def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryRequest]:
+        """1 to 1,000 queries, each with its own namespace, filter and top_k. None names an index or a
+        consistency of its own.
+        """
+
+    def __init__(
+        self,
+        *,
+        queries: _abc.Iterable[Global___QueryRequest] | None = ...,
+        at_least_lsn: _builtins.int = ...,
+        current_view: _builtins.bool = ...,
+        index: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "index", b"index", "queries", b"queries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_consistency: _TypeAlias = _typing.Literal["at_least_lsn", "current_view"]  # noqa: Y015
+    _WhichOneofArgType_consistency: _TypeAlias = _typing.Literal["consistency", b"consistency"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_consistency) -> _WhichOneofReturnType_consistency | None: ...
+
+Global___QueryBatchRequest: _TypeAlias = QueryBatchRequest  # noqa: Y015
+
+@_typing.final
+class QueryBatchResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryResponse]:
+        """One for each query, in their order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___QueryResponse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryBatchResponse: _TypeAlias = QueryBatchResponse  # noqa: Y015
 
 @_typing.final
 class SingleQueryResults(_message.Message):
@@ -571,7 +1014,7 @@ class DescribeIndexStatsRequest(_message.Message):
     """The index, where call metadata does not name it."""
     @_builtins.property
     def filter(self) -> _struct_pb2.Struct:
-        """Not supported yet: UNIMPLEMENTED."""
+        """Counts only records that match, and leaves out namespaces without any. Wakes the index."""
 
     def __init__(
         self,
@@ -641,7 +1084,7 @@ class DescribeIndexStatsResponse(_message.Message):
     MEMORY_FULLNESS_FIELD_NUMBER: _builtins.int
     STORAGE_FULLNESS_FIELD_NUMBER: _builtins.int
     dimension: _builtins.int
-    """The index's dimension."""
+    """The index's dimension; absent for a sparse index."""
     index_fullness: _builtins.float
     """Always 0: an index has no capacity to fill."""
     total_vector_count: _builtins.int
@@ -649,7 +1092,7 @@ class DescribeIndexStatsResponse(_message.Message):
     metric: _builtins.str
     """"cosine", "euclidean" or "dotproduct"."""
     vector_type: _builtins.str
-    """Always "dense" so far."""
+    """"dense" or "sparse"."""
     memory_fullness: _builtins.float
     """Always absent."""
     storage_fullness: _builtins.float
@@ -918,7 +1361,7 @@ class CreateNamespaceRequest(_message.Message):
     """The index, where call metadata does not name it."""
     @_builtins.property
     def schema(self) -> Global___MetadataSchema:
-        """Not supported yet: UNIMPLEMENTED."""
+        """The fields that filters may use, each of 1 to 64 bytes; not empty. Without a schema, all."""
 
     def __init__(
         self,
@@ -973,14 +1416,14 @@ class NamespaceDescription(_message.Message):
     record_count: _builtins.int
     """Vectors in it."""
     size_bytes: _builtins.int
-    """Bytes of its vectors, ids and metadata, before any index structure."""
+    """Bytes of its vectors, sparse values, ids and metadata, before any index structure."""
     @_builtins.property
     def schema(self) -> Global___MetadataSchema:
-        """Always absent so far."""
+        """The schema it was created with, if any."""
 
     @_builtins.property
     def indexed_fields(self) -> Global___IndexedFields:
-        """Always absent so far."""
+        """The fields of the schema, if there is one."""
 
     def __init__(
         self,

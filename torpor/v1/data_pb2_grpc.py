@@ -45,10 +45,30 @@ class DataServiceStub(object):
                 request_serializer=torpor_dot_v1_dot_data__pb2.QueryRequest.SerializeToString,
                 response_deserializer=torpor_dot_v1_dot_data__pb2.QueryResponse.FromString,
                 _registered_method=True)
+        self.QueryBatch = channel.unary_unary(
+                '/torpor.v1.DataService/QueryBatch',
+                request_serializer=torpor_dot_v1_dot_data__pb2.QueryBatchRequest.SerializeToString,
+                response_deserializer=torpor_dot_v1_dot_data__pb2.QueryBatchResponse.FromString,
+                _registered_method=True)
         self.Fetch = channel.unary_unary(
                 '/torpor.v1.DataService/Fetch',
                 request_serializer=torpor_dot_v1_dot_data__pb2.FetchRequest.SerializeToString,
                 response_deserializer=torpor_dot_v1_dot_data__pb2.FetchResponse.FromString,
+                _registered_method=True)
+        self.FetchByMetadata = channel.unary_unary(
+                '/torpor.v1.DataService/FetchByMetadata',
+                request_serializer=torpor_dot_v1_dot_data__pb2.FetchByMetadataRequest.SerializeToString,
+                response_deserializer=torpor_dot_v1_dot_data__pb2.FetchByMetadataResponse.FromString,
+                _registered_method=True)
+        self.List = channel.unary_unary(
+                '/torpor.v1.DataService/List',
+                request_serializer=torpor_dot_v1_dot_data__pb2.ListRequest.SerializeToString,
+                response_deserializer=torpor_dot_v1_dot_data__pb2.ListResponse.FromString,
+                _registered_method=True)
+        self.Update = channel.unary_unary(
+                '/torpor.v1.DataService/Update',
+                request_serializer=torpor_dot_v1_dot_data__pb2.UpdateRequest.SerializeToString,
+                response_deserializer=torpor_dot_v1_dot_data__pb2.UpdateResponse.FromString,
                 _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/torpor.v1.DataService/Delete',
@@ -91,37 +111,74 @@ class DataServiceServicer(object):
         the namespace is replaced as a whole; of an id given twice in one request the last one counts.
         The namespace is created if need be. A failed request has stored none of its vectors, except
         where the status is CANCELLED, DEADLINE_EXCEEDED or UNKNOWN: then it has stored all or none.
+
+        If a vector has `if_lsn`, the request is conditional: it stores all of its vectors if every
+        condition holds, and otherwise none and fails with FAILED_PRECONDITION, naming the ids. It waits
+        for the worker, and so wakes the index.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Query(self, request, context):
-        """Finds the nearest neighbours of a vector, best first; equal scores are in byte order of their
-        ids. A namespace that does not exist has no matches.
+        """Finds the nearest neighbours of a vector among the records that match the filter, best first;
+        equal scores are in byte order of their ids. A namespace that does not exist has no matches.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueryBatch(self, request, context):
+        """Answers many queries at once: one wake, and one pass over the vectors of a namespace for all
+        queries that share it. Fails as a whole.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Fetch(self, request, context):
-        """Returns the vectors of the given ids. Ids that do not exist are left out.
+        """Returns the records of the given ids. Ids that do not exist are left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FetchByMetadata(self, request, context):
+        """Returns the records that match a filter, in byte order of their ids, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def List(self, request, context):
+        """Lists the ids of a namespace in byte order, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Update(self, request, context):
+        """Changes records that exist: their values, their sparse values, and single metadata fields. By id,
+        an id that does not exist is no error; when it returns, the change is durable and visible, and
+        nothing was woken. By filter, every matching record's metadata is changed; it waits for the
+        worker to count them, and so wakes the index.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Deletes vectors by id, or all vectors of a namespace together with the namespace. Ids and
-        namespaces that do not exist are no error. When it returns, the deletion is durable and visible.
+        """Deletes vectors by id or by filter, or all vectors of a namespace together with the namespace. Ids
+        and namespaces that do not exist are no error. When it returns, the deletion is durable and
+        visible.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeIndexStats(self, request, context):
-        """Counts the index's vectors by namespace. Wakes nothing when every write has been folded into
-        segments; otherwise it wakes the index.
+        """Counts the index's vectors by namespace. Without a filter it wakes nothing when every write has
+        been folded into segments; otherwise it wakes the index.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,10 +227,30 @@ def add_DataServiceServicer_to_server(servicer, server):
                     request_deserializer=torpor_dot_v1_dot_data__pb2.QueryRequest.FromString,
                     response_serializer=torpor_dot_v1_dot_data__pb2.QueryResponse.SerializeToString,
             ),
+            'QueryBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryBatch,
+                    request_deserializer=torpor_dot_v1_dot_data__pb2.QueryBatchRequest.FromString,
+                    response_serializer=torpor_dot_v1_dot_data__pb2.QueryBatchResponse.SerializeToString,
+            ),
             'Fetch': grpc.unary_unary_rpc_method_handler(
                     servicer.Fetch,
                     request_deserializer=torpor_dot_v1_dot_data__pb2.FetchRequest.FromString,
                     response_serializer=torpor_dot_v1_dot_data__pb2.FetchResponse.SerializeToString,
+            ),
+            'FetchByMetadata': grpc.unary_unary_rpc_method_handler(
+                    servicer.FetchByMetadata,
+                    request_deserializer=torpor_dot_v1_dot_data__pb2.FetchByMetadataRequest.FromString,
+                    response_serializer=torpor_dot_v1_dot_data__pb2.FetchByMetadataResponse.SerializeToString,
+            ),
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=torpor_dot_v1_dot_data__pb2.ListRequest.FromString,
+                    response_serializer=torpor_dot_v1_dot_data__pb2.ListResponse.SerializeToString,
+            ),
+            'Update': grpc.unary_unary_rpc_method_handler(
+                    servicer.Update,
+                    request_deserializer=torpor_dot_v1_dot_data__pb2.UpdateRequest.FromString,
+                    response_serializer=torpor_dot_v1_dot_data__pb2.UpdateResponse.SerializeToString,
             ),
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
@@ -272,6 +349,33 @@ class DataService(object):
             _registered_method=True)
 
     @staticmethod
+    def QueryBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.DataService/QueryBatch',
+            torpor_dot_v1_dot_data__pb2.QueryBatchRequest.SerializeToString,
+            torpor_dot_v1_dot_data__pb2.QueryBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Fetch(request,
             target,
             options=(),
@@ -288,6 +392,87 @@ class DataService(object):
             '/torpor.v1.DataService/Fetch',
             torpor_dot_v1_dot_data__pb2.FetchRequest.SerializeToString,
             torpor_dot_v1_dot_data__pb2.FetchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchByMetadata(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.DataService/FetchByMetadata',
+            torpor_dot_v1_dot_data__pb2.FetchByMetadataRequest.SerializeToString,
+            torpor_dot_v1_dot_data__pb2.FetchByMetadataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.DataService/List',
+            torpor_dot_v1_dot_data__pb2.ListRequest.SerializeToString,
+            torpor_dot_v1_dot_data__pb2.ListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Update(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.DataService/Update',
+            torpor_dot_v1_dot_data__pb2.UpdateRequest.SerializeToString,
+            torpor_dot_v1_dot_data__pb2.UpdateResponse.FromString,
             options,
             channel_credentials,
             insecure,

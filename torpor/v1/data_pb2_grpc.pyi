@@ -8,14 +8,33 @@ two different ones is INVALID_ARGUMENT. The same methods also answer under the s
 `VectorService`.
 
 A write is acknowledged when it is on disk, and seen by every query that starts afterwards, whether
-the index is awake or asleep. Writing wakes nothing. Reading wakes a sleeping index, except where an
-rpc says otherwise.
+the index is awake or asleep. Writing wakes nothing, except a write whose answer depends on what is
+stored: a conditional Upsert and an Update by filter. Reading wakes a sleeping index, except where
+an rpc says otherwise.
+
+Every write has a log sequence number, LSN: its place in the index's order of writes, from 1. A
+record carries the LSN of the write that last changed it. A failed write may leave a gap.
 
 Answers carry response metadata:
-  torpor-lsn      decimal; of a write, its place in the index's order of writes; of a read, the last
-                  write it has seen
+  torpor-lsn      decimal; of a write, its LSN; of a read, that of the last write it has seen
   torpor-exact    `true` when a query's matches are the exact nearest neighbours
   torpor-wake-ms  present when this call woke the index or waited for a wake: milliseconds waited
+
+A filter is an object whose keys are metadata fields, all of which must match:
+  {"field": value}, {"field": {"$eq": value}}    equal, and of the same type: a string, a number or
+                                                 a boolean; of a list, one of its strings is equal
+  {"field": {"$ne": value}}                      not $eq; so records without the field match
+  {"field": {"$gt": 1}}, $gte, $lt, $lte         the field is a number, and compares so
+  {"field": {"$in": ["a", 1]}}                   $eq to one of the strings and numbers
+  {"field": {"$nin": ["a", 1]}}                  not $in; so records without the field match
+  {"field": {"$exists": true}}                   the record has the field, or with false has not
+  {"$and": [filter, ...]}, {"$or": [...]}        all of the filters, one of the filters
+Several operators of one field must all match. At most 16 levels of $and and $or, 1,000 conditions
+and 10,000 values. Where a namespace has a schema, filters may use its fields only.
+
+Lists come in pages. A page's token names its last entry, so pages hold nothing twice, and miss
+nothing that existed throughout; what is written meanwhile may be seen or not. A token works with
+the request it came from, however often, also after a restart; any other is INVALID_ARGUMENT.
 
 Besides the codes named at each rpc, any call can fail with
   INVALID_ARGUMENT    a bound given at one of the request's fields is broken; nothing was written
@@ -28,7 +47,6 @@ Besides the codes named at each rpc, any call can fail with
   UNKNOWN             the disk failed in a way that leaves open whether the write was kept
   DATA_LOSS           the stored data is damaged; the message names the file
   INTERNAL            this request made its worker crash twice
-  UNIMPLEMENTED       the request asks for something this server does not do yet
 """
 
 from collections import abc as _abc
@@ -66,20 +84,39 @@ class DataServiceStub:
     the namespace is replaced as a whole; of an id given twice in one request the last one counts.
     The namespace is created if need be. A failed request has stored none of its vectors, except
     where the status is CANCELLED, DEADLINE_EXCEEDED or UNKNOWN: then it has stored all or none.
+
+    If a vector has `if_lsn`, the request is conditional: it stores all of its vectors if every
+    condition holds, and otherwise none and fails with FAILED_PRECONDITION, naming the ids. It waits
+    for the worker, and so wakes the index.
     """
     Query: _grpc.UnaryUnaryMultiCallable[_data_pb2.QueryRequest, _data_pb2.QueryResponse]
-    """Finds the nearest neighbours of a vector, best first; equal scores are in byte order of their
-    ids. A namespace that does not exist has no matches.
+    """Finds the nearest neighbours of a vector among the records that match the filter, best first;
+    equal scores are in byte order of their ids. A namespace that does not exist has no matches.
+    """
+    QueryBatch: _grpc.UnaryUnaryMultiCallable[_data_pb2.QueryBatchRequest, _data_pb2.QueryBatchResponse]
+    """Answers many queries at once: one wake, and one pass over the vectors of a namespace for all
+    queries that share it. Fails as a whole.
     """
     Fetch: _grpc.UnaryUnaryMultiCallable[_data_pb2.FetchRequest, _data_pb2.FetchResponse]
-    """Returns the vectors of the given ids. Ids that do not exist are left out."""
+    """Returns the records of the given ids. Ids that do not exist are left out."""
+    FetchByMetadata: _grpc.UnaryUnaryMultiCallable[_data_pb2.FetchByMetadataRequest, _data_pb2.FetchByMetadataResponse]
+    """Returns the records that match a filter, in byte order of their ids, a page at a time."""
+    List: _grpc.UnaryUnaryMultiCallable[_data_pb2.ListRequest, _data_pb2.ListResponse]
+    """Lists the ids of a namespace in byte order, a page at a time."""
+    Update: _grpc.UnaryUnaryMultiCallable[_data_pb2.UpdateRequest, _data_pb2.UpdateResponse]
+    """Changes records that exist: their values, their sparse values, and single metadata fields. By id,
+    an id that does not exist is no error; when it returns, the change is durable and visible, and
+    nothing was woken. By filter, every matching record's metadata is changed; it waits for the
+    worker to count them, and so wakes the index.
+    """
     Delete: _grpc.UnaryUnaryMultiCallable[_data_pb2.DeleteRequest, _data_pb2.DeleteResponse]
-    """Deletes vectors by id, or all vectors of a namespace together with the namespace. Ids and
-    namespaces that do not exist are no error. When it returns, the deletion is durable and visible.
+    """Deletes vectors by id or by filter, or all vectors of a namespace together with the namespace. Ids
+    and namespaces that do not exist are no error. When it returns, the deletion is durable and
+    visible.
     """
     DescribeIndexStats: _grpc.UnaryUnaryMultiCallable[_data_pb2.DescribeIndexStatsRequest, _data_pb2.DescribeIndexStatsResponse]
-    """Counts the index's vectors by namespace. Wakes nothing when every write has been folded into
-    segments; otherwise it wakes the index.
+    """Counts the index's vectors by namespace. Without a filter it wakes nothing when every write has
+    been folded into segments; otherwise it wakes the index.
     """
     ListNamespaces: _grpc.UnaryUnaryMultiCallable[_data_pb2.ListNamespacesRequest, _data_pb2.ListNamespacesResponse]
     """Lists namespaces in byte order of their names. Wakes as DescribeIndexStats does."""
@@ -104,20 +141,39 @@ class DataServiceAsyncStub(DataServiceStub):
     the namespace is replaced as a whole; of an id given twice in one request the last one counts.
     The namespace is created if need be. A failed request has stored none of its vectors, except
     where the status is CANCELLED, DEADLINE_EXCEEDED or UNKNOWN: then it has stored all or none.
+
+    If a vector has `if_lsn`, the request is conditional: it stores all of its vectors if every
+    condition holds, and otherwise none and fails with FAILED_PRECONDITION, naming the ids. It waits
+    for the worker, and so wakes the index.
     """
     Query: _aio.UnaryUnaryMultiCallable[_data_pb2.QueryRequest, _data_pb2.QueryResponse]  # type: ignore[assignment]
-    """Finds the nearest neighbours of a vector, best first; equal scores are in byte order of their
-    ids. A namespace that does not exist has no matches.
+    """Finds the nearest neighbours of a vector among the records that match the filter, best first;
+    equal scores are in byte order of their ids. A namespace that does not exist has no matches.
+    """
+    QueryBatch: _aio.UnaryUnaryMultiCallable[_data_pb2.QueryBatchRequest, _data_pb2.QueryBatchResponse]  # type: ignore[assignment]
+    """Answers many queries at once: one wake, and one pass over the vectors of a namespace for all
+    queries that share it. Fails as a whole.
     """
     Fetch: _aio.UnaryUnaryMultiCallable[_data_pb2.FetchRequest, _data_pb2.FetchResponse]  # type: ignore[assignment]
-    """Returns the vectors of the given ids. Ids that do not exist are left out."""
+    """Returns the records of the given ids. Ids that do not exist are left out."""
+    FetchByMetadata: _aio.UnaryUnaryMultiCallable[_data_pb2.FetchByMetadataRequest, _data_pb2.FetchByMetadataResponse]  # type: ignore[assignment]
+    """Returns the records that match a filter, in byte order of their ids, a page at a time."""
+    List: _aio.UnaryUnaryMultiCallable[_data_pb2.ListRequest, _data_pb2.ListResponse]  # type: ignore[assignment]
+    """Lists the ids of a namespace in byte order, a page at a time."""
+    Update: _aio.UnaryUnaryMultiCallable[_data_pb2.UpdateRequest, _data_pb2.UpdateResponse]  # type: ignore[assignment]
+    """Changes records that exist: their values, their sparse values, and single metadata fields. By id,
+    an id that does not exist is no error; when it returns, the change is durable and visible, and
+    nothing was woken. By filter, every matching record's metadata is changed; it waits for the
+    worker to count them, and so wakes the index.
+    """
     Delete: _aio.UnaryUnaryMultiCallable[_data_pb2.DeleteRequest, _data_pb2.DeleteResponse]  # type: ignore[assignment]
-    """Deletes vectors by id, or all vectors of a namespace together with the namespace. Ids and
-    namespaces that do not exist are no error. When it returns, the deletion is durable and visible.
+    """Deletes vectors by id or by filter, or all vectors of a namespace together with the namespace. Ids
+    and namespaces that do not exist are no error. When it returns, the deletion is durable and
+    visible.
     """
     DescribeIndexStats: _aio.UnaryUnaryMultiCallable[_data_pb2.DescribeIndexStatsRequest, _data_pb2.DescribeIndexStatsResponse]  # type: ignore[assignment]
-    """Counts the index's vectors by namespace. Wakes nothing when every write has been folded into
-    segments; otherwise it wakes the index.
+    """Counts the index's vectors by namespace. Without a filter it wakes nothing when every write has
+    been folded into segments; otherwise it wakes the index.
     """
     ListNamespaces: _aio.UnaryUnaryMultiCallable[_data_pb2.ListNamespacesRequest, _data_pb2.ListNamespacesResponse]  # type: ignore[assignment]
     """Lists namespaces in byte order of their names. Wakes as DescribeIndexStats does."""
@@ -145,6 +201,10 @@ class DataServiceServicer(metaclass=_abc_1.ABCMeta):
         the namespace is replaced as a whole; of an id given twice in one request the last one counts.
         The namespace is created if need be. A failed request has stored none of its vectors, except
         where the status is CANCELLED, DEADLINE_EXCEEDED or UNKNOWN: then it has stored all or none.
+
+        If a vector has `if_lsn`, the request is conditional: it stores all of its vectors if every
+        condition holds, and otherwise none and fails with FAILED_PRECONDITION, naming the ids. It waits
+        for the worker, and so wakes the index.
         """
 
     @_abc_1.abstractmethod
@@ -153,8 +213,18 @@ class DataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _data_pb2.QueryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_data_pb2.QueryResponse, _abc.Awaitable[_data_pb2.QueryResponse]]:
-        """Finds the nearest neighbours of a vector, best first; equal scores are in byte order of their
-        ids. A namespace that does not exist has no matches.
+        """Finds the nearest neighbours of a vector among the records that match the filter, best first;
+        equal scores are in byte order of their ids. A namespace that does not exist has no matches.
+        """
+
+    @_abc_1.abstractmethod
+    def QueryBatch(
+        self,
+        request: _data_pb2.QueryBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_data_pb2.QueryBatchResponse, _abc.Awaitable[_data_pb2.QueryBatchResponse]]:
+        """Answers many queries at once: one wake, and one pass over the vectors of a namespace for all
+        queries that share it. Fails as a whole.
         """
 
     @_abc_1.abstractmethod
@@ -163,7 +233,35 @@ class DataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _data_pb2.FetchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_data_pb2.FetchResponse, _abc.Awaitable[_data_pb2.FetchResponse]]:
-        """Returns the vectors of the given ids. Ids that do not exist are left out."""
+        """Returns the records of the given ids. Ids that do not exist are left out."""
+
+    @_abc_1.abstractmethod
+    def FetchByMetadata(
+        self,
+        request: _data_pb2.FetchByMetadataRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_data_pb2.FetchByMetadataResponse, _abc.Awaitable[_data_pb2.FetchByMetadataResponse]]:
+        """Returns the records that match a filter, in byte order of their ids, a page at a time."""
+
+    @_abc_1.abstractmethod
+    def List(
+        self,
+        request: _data_pb2.ListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_data_pb2.ListResponse, _abc.Awaitable[_data_pb2.ListResponse]]:
+        """Lists the ids of a namespace in byte order, a page at a time."""
+
+    @_abc_1.abstractmethod
+    def Update(
+        self,
+        request: _data_pb2.UpdateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_data_pb2.UpdateResponse, _abc.Awaitable[_data_pb2.UpdateResponse]]:
+        """Changes records that exist: their values, their sparse values, and single metadata fields. By id,
+        an id that does not exist is no error; when it returns, the change is durable and visible, and
+        nothing was woken. By filter, every matching record's metadata is changed; it waits for the
+        worker to count them, and so wakes the index.
+        """
 
     @_abc_1.abstractmethod
     def Delete(
@@ -171,8 +269,9 @@ class DataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _data_pb2.DeleteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_data_pb2.DeleteResponse, _abc.Awaitable[_data_pb2.DeleteResponse]]:
-        """Deletes vectors by id, or all vectors of a namespace together with the namespace. Ids and
-        namespaces that do not exist are no error. When it returns, the deletion is durable and visible.
+        """Deletes vectors by id or by filter, or all vectors of a namespace together with the namespace. Ids
+        and namespaces that do not exist are no error. When it returns, the deletion is durable and
+        visible.
         """
 
     @_abc_1.abstractmethod
@@ -181,8 +280,8 @@ class DataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _data_pb2.DescribeIndexStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_data_pb2.DescribeIndexStatsResponse, _abc.Awaitable[_data_pb2.DescribeIndexStatsResponse]]:
-        """Counts the index's vectors by namespace. Wakes nothing when every write has been folded into
-        segments; otherwise it wakes the index.
+        """Counts the index's vectors by namespace. Without a filter it wakes nothing when every write has
+        been folded into segments; otherwise it wakes the index.
         """
 
     @_abc_1.abstractmethod

@@ -37,6 +37,18 @@ class _WorkKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WorkKind.Val
     WORK_KIND_FETCH: _WorkKind.ValueType  # 4
     WORK_KIND_COUNT: _WorkKind.ValueType  # 5
     """`Work.request` is a CountRequest, the response's bytes are a Counts."""
+    WORK_KIND_QUERY_BATCH: _WorkKind.ValueType  # 6
+    WORK_KIND_LIST: _WorkKind.ValueType  # 7
+    """List, FetchByMetadata: `Work.request` is a PageRequest, the response's bytes are the public
+    response without its pagination.
+    """
+    WORK_KIND_FETCH_BY_METADATA: _WorkKind.ValueType  # 8
+    WORK_KIND_MATCH: _WorkKind.ValueType  # 9
+    """`Work.request` is a MatchRequest, the response's bytes are a Counts."""
+    WORK_KIND_WRITE_OUTCOME: _WorkKind.ValueType  # 10
+    """`Work.request` is a WriteOutcomeRequest, the response's bytes are a WriteOutcome; empty when the
+    write was folded before this worker opened the index.
+    """
 
 class WorkKind(_WorkKind, metaclass=_WorkKindEnumTypeWrapper):
     """What a frame to a worker asks for; `Work.request` is the public request of that name."""
@@ -50,6 +62,18 @@ WORK_KIND_QUERY: WorkKind.ValueType  # 3
 WORK_KIND_FETCH: WorkKind.ValueType  # 4
 WORK_KIND_COUNT: WorkKind.ValueType  # 5
 """`Work.request` is a CountRequest, the response's bytes are a Counts."""
+WORK_KIND_QUERY_BATCH: WorkKind.ValueType  # 6
+WORK_KIND_LIST: WorkKind.ValueType  # 7
+"""List, FetchByMetadata: `Work.request` is a PageRequest, the response's bytes are the public
+response without its pagination.
+"""
+WORK_KIND_FETCH_BY_METADATA: WorkKind.ValueType  # 8
+WORK_KIND_MATCH: WorkKind.ValueType  # 9
+"""`Work.request` is a MatchRequest, the response's bytes are a Counts."""
+WORK_KIND_WRITE_OUTCOME: WorkKind.ValueType  # 10
+"""`Work.request` is a WriteOutcomeRequest, the response's bytes are a WriteOutcome; empty when the
+write was folded before this worker opened the index.
+"""
 Global___WorkKind: _TypeAlias = WorkKind  # noqa: Y015
 
 class _Outcome:
@@ -69,6 +93,8 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_DISK_FULL: _Outcome.ValueType  # 6
     OUTCOME_DISK_FAILED: _Outcome.ValueType  # 7
     """A file is there and could not be read or written."""
+    OUTCOME_INVALID_ARGUMENT: _Outcome.ValueType  # 8
+    """The request asks for what the index's own state forbids."""
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """How a piece of work ended."""
@@ -84,6 +110,8 @@ OUTCOME_FORMAT_TOO_NEW: Outcome.ValueType  # 5
 OUTCOME_DISK_FULL: Outcome.ValueType  # 6
 OUTCOME_DISK_FAILED: Outcome.ValueType  # 7
 """A file is there and could not be read or written."""
+OUTCOME_INVALID_ARGUMENT: Outcome.ValueType  # 8
+"""The request asks for what the index's own state forbids."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
@@ -99,17 +127,20 @@ class Work(_message.Message):
     LOG_OFFSET_FIELD_NUMBER: _builtins.int
     LOG_LSN_FIELD_NUMBER: _builtins.int
     DEADLINE_NS_FIELD_NUMBER: _builtins.int
+    LEAST_LSN_FIELD_NUMBER: _builtins.int
     kind: Global___WorkKind.ValueType
     request: _builtins.bytes
     """The caller's bytes, validated by the router."""
     manifest_version: _builtins.int
-    """The manifest that is current; a worker with an older one opens it first."""
+    """The manifest that is current; a worker with an older one that must read on opens it first."""
     log_file: _builtins.int
-    """How far the log is durable, and so how far it must and may be read."""
+    """How far the log is durable, and so how far it may be read."""
     log_offset: _builtins.int
     log_lsn: _builtins.int
     deadline_ns: _builtins.int
     """CLOCK_MONOTONIC nanoseconds; 0 means none."""
+    least_lsn: _builtins.int
+    """How far the answer must have seen; a worker that has reads no further for it."""
     def __init__(
         self,
         *,
@@ -120,10 +151,11 @@ class Work(_message.Message):
         log_offset: _builtins.int = ...,
         log_lsn: _builtins.int = ...,
         deadline_ns: _builtins.int = ...,
+        least_lsn: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_ns", b"deadline_ns", "kind", b"kind", "log_file", b"log_file", "log_lsn", b"log_lsn", "log_offset", b"log_offset", "manifest_version", b"manifest_version", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_ns", b"deadline_ns", "kind", b"kind", "least_lsn", b"least_lsn", "log_file", b"log_file", "log_lsn", b"log_lsn", "log_offset", b"log_offset", "manifest_version", b"manifest_version", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -179,21 +211,27 @@ class NamespaceCount(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
     name: _builtins.bytes
     records: _builtins.int
     bytes: _builtins.int
+    schema: _builtins.bytes
+    """The MetadataSchema it was created with."""
     def __init__(
         self,
         *,
         name: _builtins.bytes = ...,
         records: _builtins.int = ...,
         bytes: _builtins.int = ...,
+        schema: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_schema", b"_schema", "schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "name", b"name", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_schema", b"_schema", "bytes", b"bytes", "name", b"name", "records", b"records", "schema", b"schema"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__schema: _TypeAlias = _typing.Literal["schema"]  # noqa: Y015
+    _WhichOneofArgType__schema: _TypeAlias = _typing.Literal["_schema", b"_schema"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__schema) -> _WhichOneofReturnType__schema | None: ...
 
 Global___NamespaceCount: _TypeAlias = NamespaceCount  # noqa: Y015
 
@@ -231,6 +269,129 @@ class Counts(_message.Message):
 Global___Counts: _TypeAlias = Counts  # noqa: Y015
 
 @_typing.final
+class PageRequest(_message.Message):
+    """Asks for a page of the records of a namespace, by id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.bytes
+    """Spelled as the caller did."""
+    prefix: _builtins.bytes
+    """Only ids that start with this."""
+    filter: _builtins.bytes
+    """Only records that match; a Struct, or empty."""
+    after: _builtins.bytes
+    """Only ids that follow this one."""
+    limit: _builtins.int
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.bytes = ...,
+        prefix: _builtins.bytes = ...,
+        filter: _builtins.bytes = ...,
+        after: _builtins.bytes | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after", "filter", b"filter", "limit", b"limit", "namespace", b"namespace", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__after: _TypeAlias = _typing.Literal["after"]  # noqa: Y015
+    _WhichOneofArgType__after: _TypeAlias = _typing.Literal["_after", b"_after"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after) -> _WhichOneofReturnType__after | None: ...
+
+Global___PageRequest: _TypeAlias = PageRequest  # noqa: Y015
+
+@_typing.final
+class MatchRequest(_message.Message):
+    """Asks how many records match, by namespace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    filter: _builtins.bytes
+    """A Struct."""
+    namespace: _builtins.bytes
+    """Only this namespace; as it is stored."""
+    def __init__(
+        self,
+        *,
+        filter: _builtins.bytes = ...,
+        namespace: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_namespace", b"_namespace", "namespace", b"namespace"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_namespace", b"_namespace", "filter", b"filter", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__namespace: _TypeAlias = _typing.Literal["namespace"]  # noqa: Y015
+    _WhichOneofArgType__namespace: _TypeAlias = _typing.Literal["_namespace", b"_namespace"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__namespace) -> _WhichOneofReturnType__namespace | None: ...
+
+Global___MatchRequest: _TypeAlias = MatchRequest  # noqa: Y015
+
+@_typing.final
+class WriteOutcomeRequest(_message.Message):
+    """Asks how a conditional write ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LSN_FIELD_NUMBER: _builtins.int
+    lsn: _builtins.int
+    def __init__(
+        self,
+        *,
+        lsn: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lsn", b"lsn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteOutcomeRequest: _TypeAlias = WriteOutcomeRequest  # noqa: Y015
+
+@_typing.final
+class WriteOutcome(_message.Message):
+    """How a conditional write ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LSN_FIELD_NUMBER: _builtins.int
+    MATCHED_FIELD_NUMBER: _builtins.int
+    CONFLICTS_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    lsn: _builtins.int
+    matched: _builtins.int
+    """Records changed by an Update by filter."""
+    refusal: _builtins.str
+    """Why the write is refused: nothing was written."""
+    @_builtins.property
+    def conflicts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Ids whose condition did not hold: nothing was written."""
+
+    def __init__(
+        self,
+        *,
+        lsn: _builtins.int = ...,
+        matched: _builtins.int = ...,
+        conflicts: _abc.Iterable[_builtins.bytes] | None = ...,
+        refusal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conflicts", b"conflicts", "lsn", b"lsn", "matched", b"matched", "refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteOutcome: _TypeAlias = WriteOutcome  # noqa: Y015
+
+@_typing.final
 class Done(_message.Message):
     """Worker to router, with the id of the work it answers."""
 
@@ -245,6 +406,7 @@ class Done(_message.Message):
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     ANONYMOUS_BYTES_FIELD_NUMBER: _builtins.int
     SCAN_MS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
     outcome: Global___Outcome.ValueType
     message: _builtins.str
     """A whole sentence when the outcome is not OK."""
@@ -262,6 +424,8 @@ class Done(_message.Message):
     """Private anonymous memory of the worker, in bytes."""
     scan_ms: _builtins.float
     """Milliseconds the batch spent in kernels."""
+    next: _builtins.bytes
+    """Of a page: the last id, when more follow."""
     def __init__(
         self,
         *,
@@ -274,12 +438,15 @@ class Done(_message.Message):
         batch_size: _builtins.int = ...,
         anonymous_bytes: _builtins.int = ...,
         scan_ms: _builtins.float = ...,
+        next: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_next", b"_next", "next", b"next"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous_bytes", b"anonymous_bytes", "batch_size", b"batch_size", "exact", b"exact", "lsn", b"lsn", "manifest_version", b"manifest_version", "message", b"message", "outcome", b"outcome", "response", b"response", "scan_ms", b"scan_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next", b"_next", "anonymous_bytes", b"anonymous_bytes", "batch_size", b"batch_size", "exact", b"exact", "lsn", b"lsn", "manifest_version", b"manifest_version", "message", b"message", "next", b"next", "outcome", b"outcome", "response", b"response", "scan_ms", b"scan_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__next: _TypeAlias = _typing.Literal["next"]  # noqa: Y015
+    _WhichOneofArgType__next: _TypeAlias = _typing.Literal["_next", b"_next"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next) -> _WhichOneofReturnType__next | None: ...
 
 Global___Done: _TypeAlias = Done  # noqa: Y015
 
@@ -334,21 +501,27 @@ class Built(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     MANIFEST_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
     outcome: Global___Outcome.ValueType
     message: _builtins.str
     """A whole sentence when the outcome is not OK."""
     manifest: _builtins.bytes
     """The manifest to commit, encoded as it is stored, when the outcome is OK."""
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___WriteOutcome]:
+        """How the conditional writes that were folded ended."""
+
     def __init__(
         self,
         *,
         outcome: Global___Outcome.ValueType = ...,
         message: _builtins.str = ...,
         manifest: _builtins.bytes = ...,
+        outcomes: _abc.Iterable[Global___WriteOutcome] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "message", b"message", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "message", b"message", "outcome", b"outcome", "outcomes", b"outcomes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,27 +24,35 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtorpor/internal/v1/twin.proto\x12\x12torpor.internal.v1\"z\n\nVectorTwin\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0e\n\x06values\x18\x02 \x01(\x0c\x12\x15\n\x08metadata\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x1a\n\rsparse_values\x18\x04 \x01(\x0cH\x01\x88\x01\x01\x42\x0b\n\t_metadataB\x10\n\x0e_sparse_values\"`\n\nUpsertTwin\x12/\n\x07vectors\x18\x01 \x03(\x0b\x32\x1e.torpor.internal.v1.VectorTwin\x12\x11\n\tnamespace\x18\x02 \x01(\x0c\x12\x0e\n\x05index\x18\xe8\x07 \x01(\t\"\xc4\x02\n\tQueryTwin\x12\x11\n\tnamespace\x18\x01 \x01(\x0c\x12\r\n\x05top_k\x18\x02 \x01(\r\x12\x13\n\x06\x66ilter\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x16\n\x0einclude_values\x18\x04 \x01(\x08\x12\x18\n\x10include_metadata\x18\x05 \x01(\x08\x12\x0f\n\x07queries\x18\x06 \x03(\x0c\x12\x0e\n\x06vector\x18\x07 \x01(\x0c\x12\n\n\x02id\x18\x08 \x01(\x0c\x12\x1a\n\rsparse_vector\x18\t \x01(\x0cH\x01\x88\x01\x01\x12\x18\n\x0bscan_factor\x18\n \x01(\x02H\x02\x88\x01\x01\x12\x1b\n\x0emax_candidates\x18\x0b \x01(\rH\x03\x88\x01\x01\x12\x0e\n\x05index\x18\xe8\x07 \x01(\tB\t\n\x07_filterB\x10\n\x0e_sparse_vectorB\x0e\n\x0c_scan_factorB\x11\n\x0f_max_candidates\"a\n\x10ScoredVectorTwin\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x0e\n\x06values\x18\x03 \x01(\x0c\x12\x15\n\x08metadata\x18\x04 \x01(\x0cH\x00\x88\x01\x01\x42\x0b\n\t_metadata\"3\n\tUsageTwin\x12\x17\n\nread_units\x18\x01 \x01(\rH\x00\x88\x01\x01\x42\r\n\x0b_read_units\"\x9a\x01\n\x11QueryResponseTwin\x12\x35\n\x07matches\x18\x02 \x03(\x0b\x32$.torpor.internal.v1.ScoredVectorTwin\x12\x11\n\tnamespace\x18\x03 \x01(\x0c\x12\x31\n\x05usage\x18\x04 \x01(\x0b\x32\x1d.torpor.internal.v1.UsageTwinH\x00\x88\x01\x01\x42\x08\n\x06_usage\"L\n\x0e\x46\x65tchEntryTwin\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.torpor.internal.v1.VectorTwin\"\x98\x01\n\x11\x46\x65tchResponseTwin\x12\x33\n\x07vectors\x18\x01 \x03(\x0b\x32\".torpor.internal.v1.FetchEntryTwin\x12\x11\n\tnamespace\x18\x02 \x01(\x0c\x12\x31\n\x05usage\x18\x03 \x01(\x0b\x32\x1d.torpor.internal.v1.UsageTwinH\x00\x88\x01\x01\x42\x08\n\x06_usageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtorpor/internal/v1/twin.proto\x12\x12torpor.internal.v1\"\xa9\x01\n\nVectorTwin\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0e\n\x06values\x18\x02 \x01(\x0c\x12\x15\n\x08metadata\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x1a\n\rsparse_values\x18\x04 \x01(\x0cH\x01\x88\x01\x01\x12\x0c\n\x03lsn\x18\xe8\x07 \x01(\x04\x12\x14\n\x06if_lsn\x18\xe9\x07 \x01(\x04H\x02\x88\x01\x01\x42\x0b\n\t_metadataB\x10\n\x0e_sparse_valuesB\t\n\x07_if_lsn\"\x1c\n\nStructTwin\x12\x0e\n\x06\x66ields\x18\x01 \x03(\x0c\"\xe7\x01\n\nUpdateTwin\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0e\n\x06values\x18\x02 \x01(\x0c\x12\x19\n\x0cset_metadata\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x11\n\tnamespace\x18\x04 \x01(\x0c\x12\x1a\n\rsparse_values\x18\x05 \x01(\x0cH\x01\x88\x01\x01\x12\x13\n\x06\x66ilter\x18\x06 \x01(\x0cH\x02\x88\x01\x01\x12\x14\n\x07\x64ry_run\x18\x07 \x01(\x08H\x03\x88\x01\x01\x12\x0e\n\x05index\x18\xe8\x07 \x01(\tB\x0f\n\r_set_metadataB\x10\n\x0e_sparse_valuesB\t\n\x07_filterB\n\n\x08_dry_run\"`\n\nUpsertTwin\x12/\n\x07vectors\x18\x01 \x03(\x0b\x32\x1e.torpor.internal.v1.VectorTwin\x12\x11\n\tnamespace\x18\x02 \x01(\x0c\x12\x0e\n\x05index\x18\xe8\x07 \x01(\t\"\x9a\x03\n\tQueryTwin\x12\x11\n\tnamespace\x18\x01 \x01(\x0c\x12\r\n\x05top_k\x18\x02 \x01(\r\x12\x13\n\x06\x66ilter\x18\x03 \x01(\x0cH\x01\x88\x01\x01\x12\x16\n\x0einclude_values\x18\x04 \x01(\x08\x12\x18\n\x10include_metadata\x18\x05 \x01(\x08\x12\x0f\n\x07queries\x18\x06 \x03(\x0c\x12\x0e\n\x06vector\x18\x07 \x01(\x0c\x12\n\n\x02id\x18\x08 \x01(\x0c\x12\x1a\n\rsparse_vector\x18\t \x01(\x0cH\x02\x88\x01\x01\x12\x18\n\x0bscan_factor\x18\n \x01(\x02H\x03\x88\x01\x01\x12\x1b\n\x0emax_candidates\x18\x0b \x01(\rH\x04\x88\x01\x01\x12\x0e\n\x05index\x18\xe8\x07 \x01(\t\x12\x13\n\nnamespaces\x18\xe9\x07 \x03(\x0c\x12\x17\n\x0c\x61t_least_lsn\x18\xea\x07 \x01(\x04H\x00\x12\x17\n\x0c\x63urrent_view\x18\xeb\x07 \x01(\x08H\x00\x42\r\n\x0b\x63onsistencyB\t\n\x07_filterB\x10\n\x0e_sparse_vectorB\x0e\n\x0c_scan_factorB\x11\n\x0f_max_candidates\"\x8f\x01\n\x0eQueryBatchTwin\x12.\n\x07queries\x18\x01 \x03(\x0b\x32\x1d.torpor.internal.v1.QueryTwin\x12\x16\n\x0c\x61t_least_lsn\x18\x02 \x01(\x04H\x00\x12\x16\n\x0c\x63urrent_view\x18\x03 \x01(\x08H\x00\x12\x0e\n\x05index\x18\xe8\x07 \x01(\tB\r\n\x0b\x63onsistency\"\xa3\x01\n\x10ScoredVectorTwin\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x0e\n\x06values\x18\x03 \x01(\x0c\x12\x15\n\x08metadata\x18\x04 \x01(\x0cH\x00\x88\x01\x01\x12\x1a\n\rsparse_values\x18\x05 \x01(\x0cH\x01\x88\x01\x01\x12\x12\n\tnamespace\x18\xe8\x07 \x01(\x0c\x42\x0b\n\t_metadataB\x10\n\x0e_sparse_values\"3\n\tUsageTwin\x12\x17\n\nread_units\x18\x01 \x01(\rH\x00\x88\x01\x01\x42\r\n\x0b_read_units\"\x9a\x01\n\x11QueryResponseTwin\x12\x35\n\x07matches\x18\x02 \x03(\x0b\x32$.torpor.internal.v1.ScoredVectorTwin\x12\x11\n\tnamespace\x18\x03 \x01(\x0c\x12\x31\n\x05usage\x18\x04 \x01(\x0b\x32\x1d.torpor.internal.v1.UsageTwinH\x00\x88\x01\x01\x42\x08\n\x06_usage\"P\n\x16QueryBatchResponseTwin\x12\x36\n\x07results\x18\x01 \x03(\x0b\x32%.torpor.internal.v1.QueryResponseTwin\"L\n\x0e\x46\x65tchEntryTwin\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.torpor.internal.v1.VectorTwin\"\x98\x01\n\x11\x46\x65tchResponseTwin\x12\x33\n\x07vectors\x18\x01 \x03(\x0b\x32\".torpor.internal.v1.FetchEntryTwin\x12\x11\n\tnamespace\x18\x02 \x01(\x0c\x12\x31\n\x05usage\x18\x03 \x01(\x0b\x32\x1d.torpor.internal.v1.UsageTwinH\x00\x88\x01\x01\x42\x08\n\x06_usageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'torpor.internal.v1.twin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VECTORTWIN']._serialized_start=53
-  _globals['_VECTORTWIN']._serialized_end=175
-  _globals['_UPSERTTWIN']._serialized_start=177
-  _globals['_UPSERTTWIN']._serialized_end=273
-  _globals['_QUERYTWIN']._serialized_start=276
-  _globals['_QUERYTWIN']._serialized_end=600
-  _globals['_SCOREDVECTORTWIN']._serialized_start=602
-  _globals['_SCOREDVECTORTWIN']._serialized_end=699
-  _globals['_USAGETWIN']._serialized_start=701
-  _globals['_USAGETWIN']._serialized_end=752
-  _globals['_QUERYRESPONSETWIN']._serialized_start=755
-  _globals['_QUERYRESPONSETWIN']._serialized_end=909
-  _globals['_FETCHENTRYTWIN']._serialized_start=911
-  _globals['_FETCHENTRYTWIN']._serialized_end=987
-  _globals['_FETCHRESPONSETWIN']._serialized_start=990
-  _globals['_FETCHRESPONSETWIN']._serialized_end=1142
+  _globals['_VECTORTWIN']._serialized_start=54
+  _globals['_VECTORTWIN']._serialized_end=223
+  _globals['_STRUCTTWIN']._serialized_start=225
+  _globals['_STRUCTTWIN']._serialized_end=253
+  _globals['_UPDATETWIN']._serialized_start=256
+  _globals['_UPDATETWIN']._serialized_end=487
+  _globals['_UPSERTTWIN']._serialized_start=489
+  _globals['_UPSERTTWIN']._serialized_end=585
+  _globals['_QUERYTWIN']._serialized_start=588
+  _globals['_QUERYTWIN']._serialized_end=998
+  _globals['_QUERYBATCHTWIN']._serialized_start=1001
+  _globals['_QUERYBATCHTWIN']._serialized_end=1144
+  _globals['_SCOREDVECTORTWIN']._serialized_start=1147
+  _globals['_SCOREDVECTORTWIN']._serialized_end=1310
+  _globals['_USAGETWIN']._serialized_start=1312
+  _globals['_USAGETWIN']._serialized_end=1363
+  _globals['_QUERYRESPONSETWIN']._serialized_start=1366
+  _globals['_QUERYRESPONSETWIN']._serialized_end=1520
+  _globals['_QUERYBATCHRESPONSETWIN']._serialized_start=1522
+  _globals['_QUERYBATCHRESPONSETWIN']._serialized_end=1602
+  _globals['_FETCHENTRYTWIN']._serialized_start=1604
+  _globals['_FETCHENTRYTWIN']._serialized_end=1680
+  _globals['_FETCHRESPONSETWIN']._serialized_start=1683
+  _globals['_FETCHRESPONSETWIN']._serialized_end=1835
 # @@protoc_insertion_point(module_scope)

@@ -30,10 +30,14 @@ class VectorTwin(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     SPARSE_VALUES_FIELD_NUMBER: _builtins.int
+    LSN_FIELD_NUMBER: _builtins.int
+    IF_LSN_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     values: _builtins.bytes
     metadata: _builtins.bytes
     sparse_values: _builtins.bytes
+    lsn: _builtins.int
+    if_lsn: _builtins.int
     def __init__(
         self,
         *,
@@ -41,21 +45,104 @@ class VectorTwin(_message.Message):
         values: _builtins.bytes = ...,
         metadata: _builtins.bytes | None = ...,
         sparse_values: _builtins.bytes | None = ...,
+        lsn: _builtins.int = ...,
+        if_lsn: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_metadata", b"_metadata", "_sparse_values", b"_sparse_values", "metadata", b"metadata", "sparse_values", b"sparse_values"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_if_lsn", b"_if_lsn", "_metadata", b"_metadata", "_sparse_values", b"_sparse_values", "if_lsn", b"if_lsn", "metadata", b"metadata", "sparse_values", b"sparse_values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_metadata", b"_metadata", "_sparse_values", b"_sparse_values", "id", b"id", "metadata", b"metadata", "sparse_values", b"sparse_values", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_if_lsn", b"_if_lsn", "_metadata", b"_metadata", "_sparse_values", b"_sparse_values", "id", b"id", "if_lsn", b"if_lsn", "lsn", b"lsn", "metadata", b"metadata", "sparse_values", b"sparse_values", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__if_lsn: _TypeAlias = _typing.Literal["if_lsn"]  # noqa: Y015
+    _WhichOneofArgType__if_lsn: _TypeAlias = _typing.Literal["_if_lsn", b"_if_lsn"]  # noqa: Y015
     _WhichOneofReturnType__metadata: _TypeAlias = _typing.Literal["metadata"]  # noqa: Y015
     _WhichOneofArgType__metadata: _TypeAlias = _typing.Literal["_metadata", b"_metadata"]  # noqa: Y015
     _WhichOneofReturnType__sparse_values: _TypeAlias = _typing.Literal["sparse_values"]  # noqa: Y015
     _WhichOneofArgType__sparse_values: _TypeAlias = _typing.Literal["_sparse_values", b"_sparse_values"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__if_lsn) -> _WhichOneofReturnType__if_lsn | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__metadata) -> _WhichOneofReturnType__metadata | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__sparse_values) -> _WhichOneofReturnType__sparse_values | None: ...
 
 Global___VectorTwin: _TypeAlias = VectorTwin  # noqa: Y015
+
+@_typing.final
+class StructTwin(_message.Message):
+    """A google.protobuf.Struct, its entries unread."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        fields: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StructTwin: _TypeAlias = StructTwin  # noqa: Y015
+
+@_typing.final
+class UpdateTwin(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    SET_METADATA_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    SPARSE_VALUES_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    id: _builtins.bytes
+    values: _builtins.bytes
+    set_metadata: _builtins.bytes
+    namespace: _builtins.bytes
+    sparse_values: _builtins.bytes
+    filter: _builtins.bytes
+    dry_run: _builtins.bool
+    index: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.bytes = ...,
+        values: _builtins.bytes = ...,
+        set_metadata: _builtins.bytes | None = ...,
+        namespace: _builtins.bytes = ...,
+        sparse_values: _builtins.bytes | None = ...,
+        filter: _builtins.bytes | None = ...,
+        dry_run: _builtins.bool | None = ...,
+        index: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dry_run", b"_dry_run", "_filter", b"_filter", "_set_metadata", b"_set_metadata", "_sparse_values", b"_sparse_values", "dry_run", b"dry_run", "filter", b"filter", "set_metadata", b"set_metadata", "sparse_values", b"sparse_values"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dry_run", b"_dry_run", "_filter", b"_filter", "_set_metadata", b"_set_metadata", "_sparse_values", b"_sparse_values", "dry_run", b"dry_run", "filter", b"filter", "id", b"id", "index", b"index", "namespace", b"namespace", "set_metadata", b"set_metadata", "sparse_values", b"sparse_values", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__dry_run: _TypeAlias = _typing.Literal["dry_run"]  # noqa: Y015
+    _WhichOneofArgType__dry_run: _TypeAlias = _typing.Literal["_dry_run", b"_dry_run"]  # noqa: Y015
+    _WhichOneofReturnType__filter: _TypeAlias = _typing.Literal["filter"]  # noqa: Y015
+    _WhichOneofArgType__filter: _TypeAlias = _typing.Literal["_filter", b"_filter"]  # noqa: Y015
+    _WhichOneofReturnType__set_metadata: _TypeAlias = _typing.Literal["set_metadata"]  # noqa: Y015
+    _WhichOneofArgType__set_metadata: _TypeAlias = _typing.Literal["_set_metadata", b"_set_metadata"]  # noqa: Y015
+    _WhichOneofReturnType__sparse_values: _TypeAlias = _typing.Literal["sparse_values"]  # noqa: Y015
+    _WhichOneofArgType__sparse_values: _TypeAlias = _typing.Literal["_sparse_values", b"_sparse_values"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dry_run) -> _WhichOneofReturnType__dry_run | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__filter) -> _WhichOneofReturnType__filter | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__set_metadata) -> _WhichOneofReturnType__set_metadata | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sparse_values) -> _WhichOneofReturnType__sparse_values | None: ...
+
+Global___UpdateTwin: _TypeAlias = UpdateTwin  # noqa: Y015
 
 @_typing.final
 class UpsertTwin(_message.Message):
@@ -99,6 +186,9 @@ class QueryTwin(_message.Message):
     SCAN_FACTOR_FIELD_NUMBER: _builtins.int
     MAX_CANDIDATES_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    NAMESPACES_FIELD_NUMBER: _builtins.int
+    AT_LEAST_LSN_FIELD_NUMBER: _builtins.int
+    CURRENT_VIEW_FIELD_NUMBER: _builtins.int
     namespace: _builtins.bytes
     top_k: _builtins.int
     filter: _builtins.bytes
@@ -110,8 +200,12 @@ class QueryTwin(_message.Message):
     scan_factor: _builtins.float
     max_candidates: _builtins.int
     index: _builtins.str
+    at_least_lsn: _builtins.int
+    current_view: _builtins.bool
     @_builtins.property
     def queries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def namespaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
         self,
         *,
@@ -127,10 +221,13 @@ class QueryTwin(_message.Message):
         scan_factor: _builtins.float | None = ...,
         max_candidates: _builtins.int | None = ...,
         index: _builtins.str = ...,
+        namespaces: _abc.Iterable[_builtins.bytes] | None = ...,
+        at_least_lsn: _builtins.int = ...,
+        current_view: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_filter", b"_filter", "_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "_sparse_vector", b"_sparse_vector", "filter", b"filter", "max_candidates", b"max_candidates", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_filter", b"_filter", "_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "_sparse_vector", b"_sparse_vector", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "max_candidates", b"max_candidates", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_filter", b"_filter", "_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "_sparse_vector", b"_sparse_vector", "filter", b"filter", "id", b"id", "include_metadata", b"include_metadata", "include_values", b"include_values", "index", b"index", "max_candidates", b"max_candidates", "namespace", b"namespace", "queries", b"queries", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_filter", b"_filter", "_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "_sparse_vector", b"_sparse_vector", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "id", b"id", "include_metadata", b"include_metadata", "include_values", b"include_values", "index", b"index", "max_candidates", b"max_candidates", "namespace", b"namespace", "namespaces", b"namespaces", "queries", b"queries", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__filter: _TypeAlias = _typing.Literal["filter"]  # noqa: Y015
     _WhichOneofArgType__filter: _TypeAlias = _typing.Literal["_filter", b"_filter"]  # noqa: Y015
@@ -140,6 +237,8 @@ class QueryTwin(_message.Message):
     _WhichOneofArgType__scan_factor: _TypeAlias = _typing.Literal["_scan_factor", b"_scan_factor"]  # noqa: Y015
     _WhichOneofReturnType__sparse_vector: _TypeAlias = _typing.Literal["sparse_vector"]  # noqa: Y015
     _WhichOneofArgType__sparse_vector: _TypeAlias = _typing.Literal["_sparse_vector", b"_sparse_vector"]  # noqa: Y015
+    _WhichOneofReturnType_consistency: _TypeAlias = _typing.Literal["at_least_lsn", "current_view"]  # noqa: Y015
+    _WhichOneofArgType_consistency: _TypeAlias = _typing.Literal["consistency", b"consistency"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__filter) -> _WhichOneofReturnType__filter | None: ...
     @_typing.overload
@@ -148,8 +247,41 @@ class QueryTwin(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__scan_factor) -> _WhichOneofReturnType__scan_factor | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__sparse_vector) -> _WhichOneofReturnType__sparse_vector | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_consistency) -> _WhichOneofReturnType_consistency | None: ...
 
 Global___QueryTwin: _TypeAlias = QueryTwin  # noqa: Y015
+
+@_typing.final
+class QueryBatchTwin(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERIES_FIELD_NUMBER: _builtins.int
+    AT_LEAST_LSN_FIELD_NUMBER: _builtins.int
+    CURRENT_VIEW_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    at_least_lsn: _builtins.int
+    current_view: _builtins.bool
+    index: _builtins.str
+    @_builtins.property
+    def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryTwin]: ...
+    def __init__(
+        self,
+        *,
+        queries: _abc.Iterable[Global___QueryTwin] | None = ...,
+        at_least_lsn: _builtins.int = ...,
+        current_view: _builtins.bool = ...,
+        index: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "index", b"index", "queries", b"queries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_consistency: _TypeAlias = _typing.Literal["at_least_lsn", "current_view"]  # noqa: Y015
+    _WhichOneofArgType_consistency: _TypeAlias = _typing.Literal["consistency", b"consistency"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_consistency) -> _WhichOneofReturnType_consistency | None: ...
+
+Global___QueryBatchTwin: _TypeAlias = QueryBatchTwin  # noqa: Y015
 
 @_typing.final
 class ScoredVectorTwin(_message.Message):
@@ -159,10 +291,14 @@ class ScoredVectorTwin(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    SPARSE_VALUES_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     score: _builtins.float
     values: _builtins.bytes
     metadata: _builtins.bytes
+    sparse_values: _builtins.bytes
+    namespace: _builtins.bytes
     def __init__(
         self,
         *,
@@ -170,14 +306,21 @@ class ScoredVectorTwin(_message.Message):
         score: _builtins.float = ...,
         values: _builtins.bytes = ...,
         metadata: _builtins.bytes | None = ...,
+        sparse_values: _builtins.bytes | None = ...,
+        namespace: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_metadata", b"_metadata", "metadata", b"metadata"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_metadata", b"_metadata", "_sparse_values", b"_sparse_values", "metadata", b"metadata", "sparse_values", b"sparse_values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_metadata", b"_metadata", "id", b"id", "metadata", b"metadata", "score", b"score", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_metadata", b"_metadata", "_sparse_values", b"_sparse_values", "id", b"id", "metadata", b"metadata", "namespace", b"namespace", "score", b"score", "sparse_values", b"sparse_values", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__metadata: _TypeAlias = _typing.Literal["metadata"]  # noqa: Y015
     _WhichOneofArgType__metadata: _TypeAlias = _typing.Literal["_metadata", b"_metadata"]  # noqa: Y015
+    _WhichOneofReturnType__sparse_values: _TypeAlias = _typing.Literal["sparse_values"]  # noqa: Y015
+    _WhichOneofArgType__sparse_values: _TypeAlias = _typing.Literal["_sparse_values", b"_sparse_values"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__metadata) -> _WhichOneofReturnType__metadata | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sparse_values) -> _WhichOneofReturnType__sparse_values | None: ...
 
 Global___ScoredVectorTwin: _TypeAlias = ScoredVectorTwin  # noqa: Y015
 
@@ -230,6 +373,26 @@ class QueryResponseTwin(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__usage) -> _WhichOneofReturnType__usage | None: ...
 
 Global___QueryResponseTwin: _TypeAlias = QueryResponseTwin  # noqa: Y015
+
+@_typing.final
+class QueryBatchResponseTwin(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryResponseTwin]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___QueryResponseTwin] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryBatchResponseTwin: _TypeAlias = QueryBatchResponseTwin  # noqa: Y015
 
 @_typing.final
 class FetchEntryTwin(_message.Message):
