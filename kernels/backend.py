@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.queries import Queries
+from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 
 
@@ -19,10 +19,12 @@ class Backend(Protocol):
         self,
         rows: Rows,
         queries: Queries,
-        ks: Sequence[int],
+        asks: Sequence[Ask],
         keep_going: Callable[[], bool],
     ) -> list[NDArray[np.int64] | None]:
         """For each query, live rows that certainly include its k best by exact score, ties included.
+
+        Masks of asks are honoured; their lists of rows are not looked at.
 
         None where the arithmetic is out of its range or too many rows survive: then every row is to
         be scored. Raises Interrupted when `keep_going` says no between two blocks.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.errors import Interrupted
-from kernels.queries import Metric, Queries
+from kernels.queries import Ask, Metric, Queries
 from kernels.rows import Rows
 
 # float64 values gathered at once: 4 MiB, at any number of rows.
@@ -64,34 +64,43 @@ def best(
     return rows[order], scores[order]
 
 
+def score_rows(rows: Rows, numbers: RowNumbers, queries: Queries, number: int, ask: Ask) -> Scores:
+    """The scores of single rows for one query, with what the ask adds."""
+    scores = score(rows.vectors[numbers], queries.vectors[number], queries.metric)
+    return scores if ask.added is None else scores + ask.added[numbers - rows.start]
+
+
 def scan(
     rows: Rows,
     queries: Queries,
     number: int,
-    k: int,
+    ask: Ask,
     keep_ties: bool,
     keep_going: Callable[[], bool],
 ) -> tuple[RowNumbers, Scores]:
-    """The k best rows for one query by scoring every live row, in bounded memory.
+    """The k best rows for one query by scoring every live row that is asked for, in bounded memory.
 
     The memory is that of one block and of k rows, and of the ties when those are asked for.
     """
     kept_rows = np.empty(0, np.int64)
     kept_scores = np.empty(0)
     step = max(1, _BLOCK_VALUES // rows.vectors.shape[1])
-    for start in range(rows.start, rows.stop, step):
+    count = rows.stop - rows.start if ask.rows is None else len(ask.rows)
+    for start in range(0, count, step):
         if not keep_going():
             raise Interrupted
-        numbers = np.arange(start, min(start + step, rows.stop))
-        block = rows.vectors[start : numbers[-1] + 1]
-        scores = score(block, queries.vectors[number], queries.metric)
-        live = rows.live(numbers)
-        if len(live) < len(numbers):
-            scores = scores[live - start]
+        stop = min(start + step, count)
+        if ask.rows is None:
+            numbers = np.arange(start, stop) + rows.start
+            if ask.mask is not None:
+                numbers = numbers[ask.mask[start:stop]]
+        else:
+            numbers = ask.rows[start:stop]
+        numbers = rows.live(numbers)
         kept_rows, kept_scores = best(
-            np.concatenate((kept_rows, live)),
-            np.concatenate((kept_scores, scores)),
-            *(k, queries.larger_is_better, keep_ties),
+            np.concatenate((kept_rows, numbers)),
+            np.concatenate((kept_scores, score_rows(rows, numbers, queries, number, ask))),
+            *(ask.k, queries.larger_is_better, keep_ties),
         )
     return kept_rows, kept_scores
 

@@ -1,10 +1,8 @@
 """The reference backend: float32 products by numpy, block by block.
 
-Each score is estimated in float32. With unit roundoff u = 2^-24 and g = d u / (1 - d u), a product of
-d terms summed in any order is off by at most g |q| |x| (Higham, Accuracy and Stability of Numerical
-Algorithms, 2nd ed., section 3.1), plus the underflow of each term. A row is kept while its estimate
-plus its error reaches the k-th best of (estimate minus error) among live rows: the k-th best row and
-every row that ties with it are then among the kept ones.
+Each score is estimated in float32, with the error that `bounds.py` says. A row is kept while its
+estimate plus its error reaches the k-th best of (estimate minus error) among the live rows that are
+asked for: the k-th best row and every row that ties with it are then among the kept ones.
 """
 
 import math
@@ -14,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.bounds import EXACT_UNIT, TINY, UNIT, in_range, product_factor
 from kernels.errors import Interrupted
-from kernels.queries import Queries
+from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 
 # float32 scores of one block of rows, for all queries together: 2 MiB, which stays in the cache.
@@ -30,12 +29,6 @@ _SINGLE_VALUES = 1 << 18
 # More survivors than this share of the rows, and exact scoring in place beats gathering them.
 _SURVIVORS_SHARE_MAX = 0.02
 _SURVIVORS_MIN = 4_096
-
-_UNIT = 2.0**-24
-_TINY = 2.0**-149
-# Within these norms float32 neither overflows nor loses more than the bounds say.
-_NORM_SAFE_MAX = 1e18
-_NORM_SAFE_MIN = 1e-18
 
 
 class NumpyBackend:
@@ -57,11 +50,11 @@ class NumpyBackend:
         self,
         rows: Rows,
         queries: Queries,
-        ks: Sequence[int],
+        asks: Sequence[Ask],
         keep_going: Callable[[], bool],
     ) -> list[NDArray[np.int64] | None]:
         """See Backend."""
-        searches = [_Search(rows, queries, number, k) for number, k in enumerate(ks)]
+        searches = [_Search(rows, queries, number, ask) for number, ask in enumerate(asks)]
         active = [search for search in searches if not search.given_up]
         if not active:
             return [None] * len(searches)
@@ -130,11 +123,20 @@ class _Scan:
 class _Search:
     """The survivors of one query so far."""
 
-    def __init__(self, rows: Rows, queries: Queries, number: int, k: int) -> None:
+    def __init__(self, rows: Rows, queries: Queries, number: int, ask: Ask) -> None:
         self.number = number
         self._rows = rows
-        self._k = k
+        self._k = k = ask.k
+        self._mask = ask.mask
+        self._added: NDArray[np.float32] | None = None
         self._error = _error(rows, queries, number)
+        if ask.added is not None:
+            # Estimates are of q.x / |q|, and so is what is added to them.
+            scaled = np.abs(ask.added).max(initial=0.0) / (float(queries.norms[number]) or 1.0)
+            self._error += 4 * UNIT * (scaled + rows.norm_max) if scaled <= 1e30 else math.inf
+            if np.isfinite(self._error):
+                scale = float(queries.norms[number]) or 1.0
+                self._added = (ask.added / scale).astype(np.float32)
         self.given_up = not np.isfinite(self._error)
         share = int(_SURVIVORS_SHARE_MAX * (rows.stop - rows.start))
         self._kept_max = max(_SURVIVORS_MIN, 4 * k, share)
@@ -146,7 +148,13 @@ class _Search:
         """Keeps the rows of a block that may still be in the answer."""
         if self.given_up:
             return
+        first = start - self._rows.start
+        if self._added is not None:
+            estimates = estimates + self._added[first : first + len(estimates)]
         found = np.flatnonzero(estimates >= self._threshold)
+        if self._mask is not None:
+            # Late: marking the estimates of all rows that are not asked for costs ten times this.
+            found = found[self._mask[first : first + len(estimates)][found]]
         if not len(found):
             return
         live = self._rows.live(found + start)
@@ -178,24 +186,23 @@ def _error(rows: Rows, queries: Queries, number: int) -> float:
     Infinite where float32 is not safe. The estimate is, by metric: q.x / |q|; q.x / |q||x|;
     2 q.x - |x|^2. The unit query is itself rounded, each value by u: one more u |x| in the product.
     """
+    if not in_range(rows, queries, number):
+        return math.inf
     dimension = queries.vectors.shape[1]
     largest, smallest = rows.norm_max, rows.norm_min
     norm = float(queries.norms[number])
-    in_range = _NORM_SAFE_MIN <= smallest <= largest <= _NORM_SAFE_MAX
-    if not (in_range and norm <= _NORM_SAFE_MAX):
-        return math.inf
-    product: float = dimension * _UNIT / (1 - dimension * _UNIT) + 4 * _UNIT
-    underflow = 2 * dimension * _TINY
+    product = product_factor(dimension) + 4 * UNIT
+    underflow = 2 * dimension * TINY
     if queries.metric == "dotproduct":
         error = product * largest + underflow
     elif queries.metric == "cosine":
         # The norm is rounded once, the division once more; |estimate| is at most about 1.
-        error = product + underflow / smallest + 4 * _UNIT
+        error = product + underflow / smallest + 4 * UNIT
     else:
         # |x|^2 from a rounded norm is off by 3u, the sum and the factor by a few u of their size.
         cross = 2 * norm * largest
-        error = product * cross + 2 * norm * underflow + 8 * _UNIT * (cross + largest * largest)
+        error = product * cross + 2 * norm * underflow + 8 * UNIT * (cross + largest * largest)
         # The exact score's own rounding: it sums |q|^2 in, which the estimate leaves out.
-        error += underflow + (dimension + 4) * 2.0**-52 * (norm + largest) ** 2
+        error += underflow + (dimension + 4) * EXACT_UNIT * (norm + largest) ** 2
     # The bound itself is a handful of float64 operations; a thousandth more covers them.
     return float(1.001 * error)

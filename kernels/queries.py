@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+RowMask = NDArray[np.bool_]
 Metric = Literal["cosine", "dotproduct", "euclidean"]
 
 
@@ -30,3 +31,17 @@ class Queries:
     def larger_is_better(self) -> bool:
         """Whether a larger score is closer."""
         return self.metric != "euclidean"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a query wants of the rows start..stop: the k best of them.
+
+    rows: only these, (m,) int64 ascending; mask: only where it is true, (stop - start,)
+    added: what is added to the score of each row, (stop - start,) float64, under dotproduct
+    """
+
+    k: int
+    rows: NDArray[np.int64] | None = None
+    mask: RowMask | None = None
+    added: NDArray[np.float64] | None = None

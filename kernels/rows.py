@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.codes import Codes
+
 # Rows whose norms are computed at once: 1 MiB of float64 at 384 dimensions, inside the cache.
 _NORM_BLOCK_VALUES = 1 << 17
 
@@ -18,6 +20,7 @@ class Rows:
     start, stop: the rows that are searched
     dead: bitmap over all n rows, bit r % 8 of byte r // 8 set for a row that is no more; or None
     norm_min, norm_max: bounds of `norms` over the slice or more, zero norms left out of the minimum
+    codes: the codes of all n rows, or None
     """
 
     vectors: NDArray[np.float32]
@@ -27,6 +30,7 @@ class Rows:
     dead: NDArray[np.uint8] | None
     norm_min: float
     norm_max: float
+    codes: Codes | None = None
 
     def live(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of `rows` that are not dead, in the same order."""

@@ -1,7 +1,7 @@
 """Exact top-k: a backend finds candidates, float64 decides.
 
-The answer of a query is the k live rows with the best exact scores (`exact.score`), equal scores in
-the order of their rows. It does not depend on the backend, the batch or the block size.
+The answer of a query is the k live rows that it asks for with the best exact scores (`exact.score`),
+equal scores in the order of their rows. It does not depend on the backend, the batch or the block size.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.backend import Backend
-from kernels.exact import best, scan, score
-from kernels.queries import Queries
+from kernels.exact import best, scan, score_rows
+from kernels.gather import survivors_among
+from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 
 # Queries scanned together; more are answered in turns.
@@ -34,11 +35,11 @@ def search(
     backend: Backend,
     rows: Rows,
     queries: Queries,
-    ks: Sequence[int],
+    asks: Sequence[Ask],
     keep_going: Callable[[], bool] = _always,
     keep_ties: bool = False,
 ) -> list[Hits]:
-    """The `ks[i]` best rows for each query i.
+    """The best rows for each query i, as `asks[i]` says.
 
     keep_ties: keep every row that scores exactly as the k-th, for a caller that breaks ties itself
     keep_going: asked between blocks; when it says no, Interrupted is raised
@@ -47,12 +48,39 @@ def search(
     for start in range(0, len(queries), BATCH_QUERIES_MAX):
         stop = start + BATCH_QUERIES_MAX
         part = Queries(queries.vectors[start:stop], queries.norms[start:stop], queries.metric)
-        part_ks = ks[start:stop]
-        found = backend.survivors(rows, part, part_ks, keep_going)
-        for number, (k, numbers) in enumerate(zip(part_ks, found, strict=True)):
+        part_asks = asks[start:stop]
+        found = _survivors(backend, rows, part, part_asks, keep_going)
+        for number, (ask, numbers) in enumerate(zip(part_asks, found, strict=True)):
             if numbers is None:
-                hits.append(Hits(*scan(rows, part, number, k, keep_ties, keep_going)))
+                hits.append(Hits(*scan(rows, part, number, ask, keep_ties, keep_going)))
                 continue
-            scores = score(rows.vectors[numbers], part.vectors[number], part.metric)
-            hits.append(Hits(*best(numbers, scores, k, part.larger_is_better, keep_ties)))
+            scores = score_rows(rows, numbers, part, number, ask)
+            hits.append(Hits(*best(numbers, scores, ask.k, part.larger_is_better, keep_ties)))
     return hits
+
+
+def _survivors(
+    backend: Backend,
+    rows: Rows,
+    queries: Queries,
+    asks: Sequence[Ask],
+    keep_going: Callable[[], bool],
+) -> list[NDArray[np.int64] | None]:
+    """Those who ask for single rows gather them; all others share one scan."""
+    found: list[NDArray[np.int64] | None] = [None] * len(asks)
+    scanned = []
+    for number, ask in enumerate(asks):
+        if ask.rows is None:
+            scanned.append(number)
+        else:
+            live = rows.live(ask.rows)
+            found[number] = survivors_among(rows, live, queries, number, ask, keep_going)
+    if scanned:
+        shared = queries
+        if len(scanned) < len(asks):
+            shared = Queries(queries.vectors[scanned], queries.norms[scanned], queries.metric)
+        own = [asks[number] for number in scanned]
+        survivors = backend.survivors(rows, shared, own, keep_going)
+        for number, one in zip(scanned, survivors, strict=True):
+            found[number] = one
+    return found

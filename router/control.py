@@ -13,7 +13,13 @@ from router.index import Index
 from router.lifecycle import Phase
 from router.limits import LIST_INDEXES_PAGE_DEFAULT, LIST_INDEXES_PAGE_MAX
 from router.node import Node
-from router.validate import check_idle_seconds, check_new_index, check_tags, parse
+from router.validate import (
+    check_idle_seconds,
+    check_new_index,
+    check_tags,
+    check_vector_type,
+    parse,
+)
 from storage.catalog import Costs, IndexRow
 from torpor.internal.v1 import frames_pb2 as frames
 from torpor.v1 import control_pb2 as control
@@ -25,6 +31,10 @@ _METRICS = {
     control.METRIC_DOTPRODUCT: "dotproduct",
 }
 _METRIC_NUMBERS = {name: number for number, name in _METRICS.items() if number}
+_VECTOR_TYPES = {
+    "dense": control.VECTOR_TYPE_DENSE,
+    "sparse": control.VECTOR_TYPE_SPARSE,
+}
 _STATES = {
     Phase.ASLEEP: control.STATE_ASLEEP,
     Phase.WAKING: control.STATE_WAKING,
@@ -62,6 +72,10 @@ class ControlService:
         metric = _METRICS.get(request.metric)
         if metric is None:
             raise InvalidArgument(f"metric {request.metric} is not one this server knows.")
+        sparse = request.vector_type == control.VECTOR_TYPE_SPARSE
+        if sparse and not request.metric:
+            metric = "dotproduct"
+        check_vector_type(request, metric)
         row = IndexRow(
             id="",
             name=request.name,
@@ -130,6 +144,7 @@ class ControlService:
             id=row.id,
             dimension=row.dimension,
             metric=_METRIC_NUMBERS[row.metric],
+            vector_type=_VECTOR_TYPES[row.vector_type],
             spec=control.Spec(cloud=row.cloud, region=row.region),
             deletion_protection=row.deletion_protection,
             tags=row.tags,

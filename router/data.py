@@ -1,64 +1,63 @@
 """DataService: translates between its messages and the index they are for."""
 
-import base64
-import binascii
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from google.protobuf.message import Message
 
-from router.call import Call, Handlers, Reply
-from router.errors import (
-    AlreadyExists,
-    InvalidArgument,
-    NotFound,
-    Overloaded,
-    Unsupported,
-)
+from router.call import Call, Handler, Handlers, Reply
+from router.errors import ConditionFailed, InvalidArgument
 from router.index import LiveIndex
-from router.limits import LIST_NAMESPACES_PAGE_MAX, SERVER_REQUEST_BYTES_MAX
+from router.namespaces import Namespaces
 from router.node import Node
-from router.validate import (
+from router.plane import Metadata, Plane, lsn_metadata, read_metadata
+from router.requests import Answer
+from router.tokens import Tokens
+from router.validate import check_namespace, parse
+from router.validate_data import (
+    RecordChecks,
     check_delete,
     check_fetch,
-    check_namespace,
-    check_new_namespace,
+    check_page_filter,
+    check_prefix,
     check_query,
-    check_upsert,
-    parse,
+    check_query_batch,
+    page_limit,
+    stored_name,
 )
-from storage import limits
-from storage.catalog import IndexRow
+from storage.limits import FETCH_PAGE_DEFAULT, FETCH_PAGE_MAX, LIST_PAGE_MAX
 from storage.records import Kind
 from torpor.internal.v1 import frames_pb2 as frames
 from torpor.internal.v1 import twin_pb2 as twin
 from torpor.v1 import data_pb2 as data
 
-INDEX_METADATA = "torpor-index"
-
 _SERVICES = ("torpor.v1.DataService", "VectorService")
+_EXACT = "torpor-exact"
+# How many of the ids that failed a condition a message names.
+_CONFLICTS_NAMED = 20
 
 
 class DataService:
     """The data plane's methods; what each one does is said in data.proto."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._bytes = 0
+    def __init__(self, node: Node, page_key: bytes) -> None:
+        """`page_key` is the secret that page tokens are signed with."""
+        self._plane = Plane(node, Tokens(page_key))
+        self._namespaces = Namespaces(self._plane)
+        self._records = RecordChecks()
 
     def handlers(self) -> Handlers:
         """The methods by their path, under both service names."""
-        methods: dict[str, Callable[[bytes, Call], Awaitable[Reply]]] = {
+        methods: dict[str, Handler] = {
             "Upsert": self.upsert,
-            "Query": self.query,
-            "Fetch": self.fetch,
+            "Update": self.update,
             "Delete": self.delete,
-            "DescribeIndexStats": self.describe_index_stats,
-            "ListNamespaces": self.list_namespaces,
-            "DescribeNamespace": self.describe_namespace,
-            "CreateNamespace": self.create_namespace,
-            "DeleteNamespace": self.delete_namespace,
+            "Query": self.query,
+            "QueryBatch": self.query_batch,
+            "Fetch": self.fetch,
+            "FetchByMetadata": self.fetch_by_metadata,
+            "List": self.list_ids,
+            **self._namespaces.methods(),
         }
         return {
-            f"/{service}/{name}": self._bounded(method)
+            f"/{service}/{name}": self._plane.bounded(method)
             for service in _SERVICES
             for name, method in methods.items()
         }
@@ -67,193 +66,164 @@ class DataService:
 
     async def upsert(self, body: bytes, call: Call) -> Reply:
         request = parse(twin.UpsertTwin, body)
-        async with self._index(request.index, call) as (row, live):
-            request, body = check_upsert(request, body, row.dimension, row.metric)
+        async with self._plane.index(request.index, call) as (row, live):
+            request, body = self._records.check_upsert(request, body, row)
             count = len(request.vectors)
-            lsn = await live.write(Kind.UPSERT, body, count)
-        response = data.UpsertResponse(upserted_count=count)
-        return Reply(response.SerializeToString(), _lsn(lsn))
+            if any(vector.HasField("if_lsn") for vector in request.vectors):
+                answer, outcome = await live.decide(Kind.UPSERT_IF, body, count, call.deadline_ns)
+                _check_conflicts(outcome)
+                lsn, metadata = outcome.lsn, _decided(outcome, answer)
+            else:
+                lsn = await live.write(Kind.UPSERT, body, count)
+                metadata = lsn_metadata(lsn)
+            live.upserted(count)
+        response = data.UpsertResponse(upserted_count=count, lsn=lsn)
+        return Reply(response.SerializeToString(), metadata)
+
+    async def update(self, body: bytes, call: Call) -> Reply:
+        request = parse(twin.UpdateTwin, body)
+        async with self._plane.index(request.index, call) as (row, live):
+            request, body = self._records.check_update(request, body, row)
+            if not request.HasField("filter"):
+                lsn = await live.write(Kind.UPDATE, body, 1)
+                response = data.UpdateResponse(lsn=lsn)
+                return Reply(response.SerializeToString(), lsn_metadata(lsn))
+            if request.dry_run:
+                return await self._count_matching(request, live, call)
+            answer, outcome = await live.decide(
+                Kind.UPDATE_BY_FILTER, body, live.filter_rows, call.deadline_ns
+            )
+        if outcome.refusal:
+            raise InvalidArgument(outcome.refusal)
+        live.changed(outcome.matched)
+        response = data.UpdateResponse(matched_records=outcome.matched, lsn=outcome.lsn)
+        return Reply(response.SerializeToString(), _decided(outcome, answer))
+
+    async def _count_matching(self, request: twin.UpdateTwin, live: LiveIndex, call: Call) -> Reply:
+        namespace = stored_name(request.namespace.decode())
+        question = frames.MatchRequest(filter=request.filter, namespace=namespace)
+        body = question.SerializeToString()
+        answer = await self._plane.ask(live, frames.WORK_KIND_MATCH, body, call)
+        counts = frames.Counts.FromString(answer.response)
+        response = data.UpdateResponse(matched_records=counts.total_records)
+        return Reply(response.SerializeToString(), read_metadata(answer))
 
     async def delete(self, body: bytes, call: Call) -> Reply:
         request = parse(data.DeleteRequest, body)
-        async with self._index(request.index, call) as (_, live):
-            check_delete(request)
-            kind = Kind.DELETE_ALL if request.delete_all else Kind.DELETE_IDS
-            lsn = await live.write(kind, body, len(request.ids))
-        return Reply(b"", _lsn(lsn))
-
-    async def create_namespace(self, body: bytes, call: Call) -> Reply:
-        request = parse(data.CreateNamespaceRequest, body)
-        async with self._index(request.index, call) as (_, live):
-            check_new_namespace(request)
-            # Looking and writing are one step for others who create or delete a namespace.
-            async with live.namespace_lock:
-                if await self._describe(live, request.name, call) is not None:
-                    raise AlreadyExists(f"There is already a namespace named {request.name!r}.")
-                lsn = await live.write(Kind.CREATE_NAMESPACE, body, 0)
-        return Reply(data.NamespaceDescription(name=request.name).SerializeToString(), _lsn(lsn))
-
-    async def delete_namespace(self, body: bytes, call: Call) -> Reply:
-        request = parse(data.DeleteNamespaceRequest, body)
-        async with self._index(request.index, call) as (_, live):
-            check_namespace(request.namespace.encode())
-            async with live.namespace_lock:
-                if await self._describe(live, request.namespace, call) is None:
-                    raise _no_namespace(request.namespace)
-                lsn = await live.write(Kind.DELETE_NAMESPACE, body, 0)
-        return Reply(b"", _lsn(lsn))
+        async with self._plane.index(request.index, call) as (_, live):
+            kind = check_delete(request)
+            rows = live.filter_rows if kind is Kind.DELETE_BY_FILTER else len(request.ids)
+            lsn = await live.write(kind, body, rows)
+        return Reply(data.DeleteResponse(lsn=lsn).SerializeToString(), lsn_metadata(lsn))
 
     # Reads
 
     async def query(self, body: bytes, call: Call) -> Reply:
         request = parse(twin.QueryTwin, body)
-        async with self._index(request.index, call) as (row, live):
-            body = check_query(request, body, row.dimension)
-            return await self._ask(live, frames.WORK_KIND_QUERY, body, call)
+        async with self._plane.index(request.index, call) as (row, live):
+            request, body = check_query(request, body, row)
+            least_lsn = _least_lsn(request, live)
+            answer = await self._plane.ask(live, frames.WORK_KIND_QUERY, body, call, least_lsn)
+        return Reply(answer.response, _searched(answer))
+
+    async def query_batch(self, body: bytes, call: Call) -> Reply:
+        request = parse(twin.QueryBatchTwin, body)
+        async with self._plane.index(request.index, call) as (row, live):
+            request, body = check_query_batch(request, body, row)
+            least_lsn = _least_lsn(request, live)
+            answer = await self._plane.ask(
+                live, frames.WORK_KIND_QUERY_BATCH, body, call, least_lsn
+            )
+        return Reply(answer.response, _searched(answer))
 
     async def fetch(self, body: bytes, call: Call) -> Reply:
         request = parse(data.FetchRequest, body)
-        async with self._index(request.index, call) as (_, live):
+        async with self._plane.index(request.index, call) as (_, live):
             check_fetch(request)
-            return await self._ask(live, frames.WORK_KIND_FETCH, body, call)
+            answer = await self._plane.ask(live, frames.WORK_KIND_FETCH, body, call)
+        return Reply(answer.response, read_metadata(answer))
 
-    async def describe_index_stats(self, body: bytes, call: Call) -> Reply:
-        request = parse(data.DescribeIndexStatsRequest, body)
-        async with self._index(request.index, call) as (row, live):
-            if request.HasField("filter") and request.filter.fields:
-                raise Unsupported("Counting by filter is not supported yet.")
-            counts, metadata = await self._count(live, frames.CountRequest(), call)
-        response = data.DescribeIndexStatsResponse(
-            dimension=row.dimension,
-            metric=row.metric,
-            vector_type="dense",
-            total_vector_count=counts.total_records,
+    async def fetch_by_metadata(self, body: bytes, call: Call) -> Reply:
+        request = parse(data.FetchByMetadataRequest, body)
+        check_namespace(request.namespace.encode())
+        question = frames.PageRequest(
+            namespace=request.namespace.encode(),
+            filter=check_page_filter(request),
+            limit=page_limit(request, FETCH_PAGE_DEFAULT, FETCH_PAGE_MAX),
         )
-        for one in counts.namespaces:
-            response.namespaces[one.name.decode()].vector_count = one.records
-        return Reply(response.SerializeToString(), metadata)
+        # Maps have no order on the wire; the same filter must give the same token.
+        signed = (b"FetchByMetadata", request.filter.SerializeToString(deterministic=True))
+        kind = frames.WORK_KIND_FETCH_BY_METADATA
+        return await self._page(kind, request, question, signed, call)
 
-    async def list_namespaces(self, body: bytes, call: Call) -> Reply:
-        request = parse(data.ListNamespacesRequest, body)
-        limit = request.limit if request.HasField("limit") else LIST_NAMESPACES_PAGE_MAX
-        if not 1 <= limit <= LIST_NAMESPACES_PAGE_MAX:
-            raise InvalidArgument(f"limit is {limit}; it must be 1 to {LIST_NAMESPACES_PAGE_MAX}.")
-        check_namespace(request.prefix.encode())
-        question = frames.CountRequest(prefix=request.prefix.encode(), limit=limit)
-        if request.HasField("pagination_token"):
-            question.after = _read_token(request.pagination_token)
-        async with self._index(request.index, call) as (_, live):
-            counts, metadata = await self._count(live, question, call)
-        response = data.ListNamespacesResponse(
-            namespaces=[_describe(one) for one in counts.namespaces],
-            total_count=counts.total_namespaces,
+    async def list_ids(self, body: bytes, call: Call) -> Reply:
+        request = parse(data.ListRequest, body)
+        check_namespace(request.namespace.encode())
+        question = frames.PageRequest(
+            namespace=request.namespace.encode(),
+            prefix=check_prefix(request.prefix),
+            limit=page_limit(request, LIST_PAGE_MAX, LIST_PAGE_MAX),
         )
-        if counts.more:
-            response.pagination.next = _write_token(counts.namespaces[-1].name)
-        return Reply(response.SerializeToString(), metadata)
+        signed = (b"List", question.prefix)
+        return await self._page(frames.WORK_KIND_LIST, request, question, signed, call)
 
-    async def describe_namespace(self, body: bytes, call: Call) -> Reply:
-        request = parse(data.DescribeNamespaceRequest, body)
-        async with self._index(request.index, call) as (_, live):
-            check_namespace(request.namespace.encode())
-            found = await self._describe(live, request.namespace, call)
-        if found is None:
-            raise _no_namespace(request.namespace)
-        return Reply(_describe(found).SerializeToString())
-
-    # Parts of methods
-
-    def _bounded(
-        self, method: Callable[[bytes, Call], Awaitable[Reply]]
-    ) -> Callable[[bytes, Call], Awaitable[Reply]]:
-        """Counts the bytes of the requests that the whole server holds."""
-
-        async def handle(body: bytes, call: Call) -> Reply:
-            if self._bytes + len(body) > SERVER_REQUEST_BYTES_MAX:
-                raise Overloaded(
-                    f"The server holds {self._bytes} bytes of requests; at most "
-                    f"{SERVER_REQUEST_BYTES_MAX}."
-                )
-            self._bytes += len(body)
-            try:
-                return await method(body, call)
-            finally:
-                self._bytes -= len(body)
-
-        return handle
-
-    @asynccontextmanager
-    async def _index(self, field: str, call: Call) -> AsyncIterator[tuple[IndexRow, LiveIndex]]:
-        """The index that the call's metadata or the request's field names."""
-        named = call.metadata.get(INDEX_METADATA, "")
-        if named and field and named != field:
-            raise InvalidArgument(
-                f"The metadata {INDEX_METADATA} names index {named!r}, the request {field!r}."
-            )
-        if not (named or field):
-            raise InvalidArgument(
-                f"Name the index in the call metadata {INDEX_METADATA} or in the field index."
-            )
-        index = self._node.find(named or field)
-        async with self._node.use(index) as live:
-            yield index.row, live
-
-    async def _ask(
-        self, live: LiveIndex, kind: frames.WorkKind.ValueType, body: bytes, call: Call
+    async def _page(
+        self,
+        kind: frames.WorkKind.ValueType,
+        request: data.ListRequest | data.FetchByMetadataRequest,
+        question: frames.PageRequest,
+        signed: tuple[bytes, ...],
+        call: Call,
     ) -> Reply:
-        answer = await live.supervisor.ask(kind, body, call.deadline_ns)
-        live.answered()
-        metadata = [*_lsn(answer.lsn)]
-        if kind == frames.WORK_KIND_QUERY:
-            metadata.append(("torpor-exact", "true" if answer.exact else "false"))
-        if answer.wake_ms is not None:
-            metadata.append(("torpor-wake-ms", f"{answer.wake_ms:.2f}"))
-        return Reply(answer.response, tuple(metadata))
-
-    async def _count(
-        self, live: LiveIndex, question: frames.CountRequest, call: Call
-    ) -> tuple[frames.Counts, tuple[tuple[str, str], ...]]:
-        """Counts namespaces: from the folded directory, or by the worker while writes are not."""
-        if live.folded:
-            lsn = live.position()[1].lsn
-            return await live.count(question), _lsn(lsn)
-        body = question.SerializeToString()
-        reply = await self._ask(live, frames.WORK_KIND_COUNT, body, call)
-        return frames.Counts.FromString(reply.body), reply.metadata
-
-    async def _describe(
-        self, live: LiveIndex, name: str, call: Call
-    ) -> frames.NamespaceCount | None:
-        counts, _ = await self._count(live, frames.CountRequest(name=_stored(name)), call)
-        return counts.namespaces[0] if counts.namespaces else None
+        async with self._plane.index(request.index, call) as (row, live):
+            signed = (*signed, row.id.encode(), stored_name(request.namespace))
+            if request.HasField("pagination_token"):
+                question.after = self._plane.after(request.pagination_token, *signed)
+            answer = await self._plane.ask(live, kind, question.SerializeToString(), call)
+        response = answer.response
+        if answer.next is not None:
+            pagination = self._plane.pagination(answer.next, *signed)
+            end: Message = data.ListResponse(pagination=pagination)
+            if kind == frames.WORK_KIND_FETCH_BY_METADATA:
+                end = data.FetchByMetadataResponse(pagination=pagination)
+            # Messages that follow each other on the wire are merged ones.
+            response += end.SerializeToString()
+        return Reply(response, read_metadata(answer))
 
 
-def _stored(name: str) -> bytes:
-    """A namespace's name as it is stored: the default one is empty."""
-    return b"" if name == limits.DEFAULT_NAMESPACE_NAME else name.encode()
+def _least_lsn(request: twin.QueryTwin | twin.QueryBatchTwin, live: LiveIndex) -> int | None:
+    """How much a query must have seen; None is everything."""
+    match request.WhichOneof("consistency"):
+        case "current_view" if request.current_view:
+            return 0
+        case "at_least_lsn":
+            durable = live.position()[1].lsn
+            if request.at_least_lsn > durable:
+                raise InvalidArgument(
+                    f"at_least_lsn is {request.at_least_lsn}; the last write of index "
+                    f"{live.name!r} has the LSN {durable}."
+                )
+            return request.at_least_lsn
+    return None
 
 
-def _describe(one: frames.NamespaceCount) -> data.NamespaceDescription:
-    name = one.name.decode() or limits.DEFAULT_NAMESPACE_NAME
-    return data.NamespaceDescription(name=name, record_count=one.records, size_bytes=one.bytes)
+def _check_conflicts(outcome: frames.WriteOutcome) -> None:
+    if not outcome.conflicts:
+        return
+    shown = [repr(one.decode()) for one in outcome.conflicts[:_CONFLICTS_NAMED]]
+    more = len(outcome.conflicts) - len(shown)
+    raise ConditionFailed(
+        "Nothing was stored: if_lsn is not the LSN of "
+        + ", ".join(shown)
+        + (f" and {more} more." if more else ".")
+    )
 
 
-def _no_namespace(name: str) -> NotFound:
-    return NotFound(f"There is no namespace named {name or limits.DEFAULT_NAMESPACE_NAME!r}.")
+def _searched(answer: Answer) -> Metadata:
+    """What is said ahead of the answer to queries."""
+    return (*read_metadata(answer), (_EXACT, "true" if answer.exact else "false"))
 
 
-def _lsn(lsn: int) -> tuple[tuple[str, str], ...]:
-    return (("torpor-lsn", str(lsn)),)
-
-
-def _write_token(name: bytes) -> str:
-    return base64.urlsafe_b64encode(name).decode()
-
-
-def _read_token(token: str) -> bytes:
-    try:
-        return base64.b64decode(token, altchars=b"-_", validate=True)
-    except binascii.Error:
-        raise InvalidArgument(
-            f"pagination_token {token!r} is not one this server has given."
-        ) from None
+def _decided(outcome: frames.WriteOutcome, answer: Answer) -> Metadata:
+    """What is said ahead of the answer to a write that waited for the worker."""
+    return (*lsn_metadata(outcome.lsn), *read_metadata(answer)[1:])

@@ -5,7 +5,7 @@
       NotFound              no such index, or no such namespace
       AlreadyExists         the name is taken
       ProtectedIndex        deletion protection is on
-      Unsupported           asks for something this server does not do yet
+      ConditionFailed       a conditional write whose conditions do not hold; nothing has changed
       Overloaded            a queue or the limit on workers is full, or folding cannot keep up
       DeadlinePassed        the caller's deadline passed before the answer
       TooLarge              the answer would not fit into a message
@@ -34,7 +34,6 @@ class Code(IntEnum):
     ALREADY_EXISTS = 6
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
-    UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
     DATA_LOSS = 15
@@ -60,8 +59,8 @@ class ProtectedIndex(RouterError):
     """Deletion protection is on."""
 
 
-class Unsupported(RouterError):
-    """The request asks for something this server does not do yet."""
+class ConditionFailed(RouterError):
+    """A conditional write changed nothing, because the records are not what it says."""
 
 
 class Overloaded(RouterError):
@@ -93,7 +92,7 @@ CODES: tuple[tuple[type[Exception], Code], ...] = (
     (NotFound, Code.NOT_FOUND),
     (AlreadyExists, Code.ALREADY_EXISTS),
     (ProtectedIndex, Code.FAILED_PRECONDITION),
-    (Unsupported, Code.UNIMPLEMENTED),
+    (ConditionFailed, Code.FAILED_PRECONDITION),
     (Overloaded, Code.RESOURCE_EXHAUSTED),
     (DeadlinePassed, Code.DEADLINE_EXCEEDED),
     (TooLarge, Code.RESOURCE_EXHAUSTED),

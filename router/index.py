@@ -5,6 +5,7 @@ been asleep and quiet for a while; it owns the log, the supervisor and the upkee
 """
 
 import asyncio
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import islice, takewhile
@@ -17,6 +18,7 @@ from router.errors import NotFound, of_index
 from router.lifecycle import Phase
 from router.limits import QUIET_SECONDS
 from router.processes import Zygote
+from router.requests import Answer
 from router.supervisor import Supervisor
 from router.tasks import StartTask
 from router.upkeep import Upkeep
@@ -31,6 +33,10 @@ from storage.log_writer import LogWriter
 from storage.namespaces import NamespaceDirectory
 from storage.records import Kind, NewRecord, replay_cost_ms
 from torpor.internal.v1 import frames_pb2 as frames
+
+# A filter costs as much as replaying so many rows, and one more for so many rows it looks at.
+_FILTER_ROWS = 40
+_ROWS_A_FILTERED_ROW = 5_000
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +98,8 @@ class LiveIndex:
         self.name = index.row.name
         self.users = 0
         self.namespace_lock = asyncio.Lock()
+        # The conditional writes whose callers wait, and how they ended if a builder knows.
+        self._awaited: dict[int, frames.WriteOutcome | None] = {}
         self.supervisor = Supervisor(
             self,
             self._idle_seconds(),
@@ -126,10 +134,33 @@ class LiveIndex:
     async def write(self, kind: Kind, body: bytes, rows: int) -> int:
         """Makes a record durable and returns its LSN; wakes nothing."""
         self.upkeep.admit(rows, len(body))
-        lsn = await self.commits.append(kind, body, rows)
-        if kind is Kind.UPSERT:
-            self._index.unsaved.upserted_vectors += rows
-        return lsn
+        return await self.commits.append(kind, body, rows)
+
+    async def decide(
+        self, kind: Kind, body: bytes, rows: int, deadline_ns: int
+    ) -> tuple[Answer, frames.WriteOutcome]:
+        """Makes a conditional record durable and waits for how it ends, which wakes the index."""
+        lsn = await self.write(kind, body, rows)
+        self._awaited[lsn] = None
+        try:
+            question = frames.WriteOutcomeRequest(lsn=lsn).SerializeToString()
+            answer = await self.supervisor.ask(
+                frames.WORK_KIND_WRITE_OUTCOME, question, deadline_ns
+            )
+            if answer.response:
+                return answer, frames.WriteOutcome.FromString(answer.response)
+            # A builder has folded it before this worker looked, and has said how it ended.
+            outcome = self._awaited[lsn]
+            assert outcome is not None
+            return answer, outcome
+        finally:
+            del self._awaited[lsn]
+
+    @property
+    def filter_rows(self) -> int:
+        """What evaluating a filter costs, in rows of a replay: about 1 ms for a million rows."""
+        stored = sum(entry.rows for entry in self.upkeep.manifest.segments)
+        return _FILTER_ROWS + stored // _ROWS_A_FILTERED_ROW
 
     @property
     def folded(self) -> bool:
@@ -144,6 +175,14 @@ class LiveIndex:
             self._machinery.threads,
             lambda: _count(NamespaceDirectory.open(files, folder, manifest), question),
         )
+
+    def upserted(self, vectors: int) -> None:
+        """Vectors were stored."""
+        self._index.unsaved.upserted_vectors += vectors
+
+    def changed(self, records: int) -> None:
+        """An update by filter has changed records, which replaying it will change again."""
+        self.upkeep.grew(records)
 
     def answered(self) -> None:
         """A read was answered."""
@@ -216,6 +255,12 @@ class LiveIndex:
         """A builder has left."""
         self._index.unsaved.build_cpu_seconds += cpu_seconds
 
+    def folded_outcomes(self, outcomes: Iterable[frames.WriteOutcome]) -> None:
+        """How conditional writes ended that workers will not see any more."""
+        for outcome in outcomes:
+            if outcome.lsn in self._awaited:
+                self._awaited[outcome.lsn] = outcome
+
     def rests(self) -> None:
         """The index has fallen asleep: folds if that pays."""
         if not self._ended:
@@ -260,7 +305,8 @@ def _count(directory: NamespaceDirectory, question: frames.CountRequest) -> fram
             counts.more = True
             found.pop()
     for one in found:
-        counts.namespaces.add(name=one.name, records=one.first, bytes=one.second)
+        schema = directory.schema(one.name)
+        counts.namespaces.add(name=one.name, records=one.first, bytes=one.second, schema=schema)
     return counts
 
 

@@ -13,12 +13,16 @@ from torpor.internal.v1 import frames_pb2 as frames
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker said, and how long the request waited for a wake (None: it did not)."""
+    """What a worker said, and how long the request waited for a wake (None: it did not).
+
+    `next` is the last entry of a page that is followed by another.
+    """
 
     response: bytes
     lsn: int
     exact: bool
     wake_ms: float | None
+    next: bytes | None
 
 
 class Place(Enum):
@@ -32,7 +36,10 @@ class Place(Enum):
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One read; `woken` says that it found the index not awake."""
+    """One read; `woken` says that it found the index not awake.
+
+    The answer must have seen `least_lsn`; None is all that is durable when the request is sent.
+    """
 
     number: int
     kind: frames.WorkKind.ValueType
@@ -40,6 +47,7 @@ class Request:
     deadline_ns: int
     arrived: float
     woken: bool
+    least_lsn: int | None
     answer: asyncio.Future[Answer]
     place: Place = Place.QUEUE
 
@@ -69,6 +77,7 @@ class Requests:
         deadline_ns: int,
         arrived: float,
         woken: bool,
+        least_lsn: int | None,
     ) -> Request:
         """A new request at the end of the queue; raises Overloaded."""
         held = len(self._queue) + len(self._suspects) + len(self._inflight)
@@ -78,7 +87,8 @@ class Requests:
                 f"at most {INDEX_REQUESTS_MAX} of {INDEX_REQUEST_BYTES_MAX} bytes may."
             )
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        request = Request(next(self._numbers), kind, body, deadline_ns, arrived, woken, future)
+        number = next(self._numbers)
+        request = Request(number, kind, body, deadline_ns, arrived, woken, least_lsn, future)
         self._bytes += len(body)
         self._queue.append(request)
         return request

@@ -66,7 +66,7 @@ class Server:
                     start_task=tasks.start,
                     idle_seconds=self._settings.idle_seconds,
                 )
-                await self._serve(Node(catalog, machinery))
+                await self._serve(Node(catalog, machinery), catalog.page_key())
                 await tasks.finish()
             finally:
                 await zygote.stop()
@@ -74,13 +74,13 @@ class Server:
         if self._crash is not None:
             raise self._crash
 
-    async def _serve(self, node: Node) -> None:
+    async def _serve(self, node: Node, page_key: bytes) -> None:
         # grpcio is imported only now, after the zygote was started from a process without threads.
         from router.front_grpcio import GrpcioFront
 
         handlers = {
             **ControlService(node, self._settings.idle_seconds).handlers(),
-            **DataService(node).handlers(),
+            **DataService(node, page_key).handlers(),
         }
         front = GrpcioFront(handlers)
         host = self._settings.listen.rpartition(":")[0]

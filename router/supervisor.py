@@ -17,6 +17,7 @@ from router.capacity import Capacity
 from router.channel import Channel
 from router.errors import (
     DeadlinePassed,
+    InvalidArgument,
     NotFound,
     PoisonRequest,
     TooLarge,
@@ -41,6 +42,7 @@ _ERRORS: dict[int, type[Exception]] = {
     frames.OUTCOME_TOO_LARGE: TooLarge,
     frames.OUTCOME_FORMAT_TOO_NEW: FormatTooNew,
     frames.OUTCOME_DISK_FAILED: DiskFailed,
+    frames.OUTCOME_INVALID_ARGUMENT: InvalidArgument,
 }
 
 
@@ -110,12 +112,21 @@ class Supervisor:
 
     # What callers do
 
-    async def ask(self, kind: frames.WorkKind.ValueType, body: bytes, deadline_ns: int) -> Answer:
-        """The worker's answer; wakes the index if need be. Cancelling withdraws the request."""
+    async def ask(
+        self,
+        kind: frames.WorkKind.ValueType,
+        body: bytes,
+        deadline_ns: int,
+        least_lsn: int | None = None,
+    ) -> Answer:
+        """The worker's answer; wakes the index if need be. Cancelling withdraws the request.
+
+        It has seen the write `least_lsn`; by default every write that is durable.
+        """
         if self._ended:
             raise self._why()
         woken = self._life.phase is not Phase.AWAKE
-        request = self._requests.add(kind, body, deadline_ns, self._clock(), woken)
+        request = self._requests.add(kind, body, deadline_ns, self._clock(), woken, least_lsn)
         self._feed(Event.REQUEST)
         try:
             return await request.answer
@@ -270,6 +281,7 @@ class Supervisor:
             log_offset=position.offset,
             log_lsn=position.lsn,
             deadline_ns=request.deadline_ns,
+            least_lsn=position.lsn if request.least_lsn is None else request.least_lsn,
         )
         channel = self._workers[self._life.worker].channel
         channel.send(request.number, work.SerializeToString())
@@ -317,7 +329,8 @@ class Supervisor:
         if not request.answer.done():
             if done.outcome == frames.OUTCOME_OK:
                 wake_ms = (self._clock() - request.arrived) * 1e3 if request.woken else None
-                answer = Answer(done.response, done.lsn, done.exact, wake_ms)
+                following = done.next if done.HasField("next") else None
+                answer = Answer(done.response, done.lsn, done.exact, wake_ms, following)
                 request.answer.set_result(answer)
             else:
                 request.answer.set_exception(self._error(done.outcome, done.message))

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Protocol
@@ -56,6 +57,9 @@ class Owner(Protocol):
     def built(self, cpu_seconds: float) -> None:
         """A builder has left."""
 
+    def folded_outcomes(self, outcomes: Iterable[frames.WriteOutcome]) -> None:
+        """How conditional writes ended that workers will not see any more."""
+
 
 class Upkeep:
     """Keeps the log short and the segments few."""
@@ -102,6 +106,11 @@ class Upkeep:
         """Counts what a batch adds to the cost of a replay; past the bound a fold starts."""
         self.backlog_ms += sum(replay_cost_ms(len(record.body), record.rows) for record in records)
         self._fold_above_ms = REPLAY_MS_FOLD
+        self._consider()
+
+    def grew(self, rows: int) -> None:
+        """A record in the log changes more rows than it names."""
+        self.backlog_ms += replay_cost_ms(0, rows, 0)
         self._consider()
 
     def rests(self) -> None:
@@ -206,6 +215,8 @@ class Upkeep:
             self._failed(job, str(error))
             return False
         assert manifest.version == before.version + 1 and self.manifest is before
+        # Before any worker is told of the manifest that hides these writes from it.
+        self._owner.folded_outcomes(built.outcomes)
         self.manifest = manifest
         self._retry_pause = _RETRY_SECONDS
         self._retired.append((manifest.version, _replaced(before, manifest)))

@@ -5,21 +5,17 @@ twin that lost something, because its sender wrote a field in pieces or unpacked
 public message instead and written anew.
 """
 
-import math
 import re
-from array import array
 from collections.abc import Iterable
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
-from google.protobuf.struct_pb2 import Struct, Value
 
-from router.errors import InvalidArgument, Unsupported
+from router.errors import InvalidArgument
 from router.limits import IDLE_SECONDS_MAX, IDLE_SECONDS_MIN
 from storage import limits
 from storage.catalog import IndexRow
-from torpor.internal.v1 import twin_pb2 as twin
-from torpor.v1 import data_pb2 as data
+from torpor.v1 import control_pb2 as control
 
 Request = TypeVar("Request", bound=Message)
 
@@ -49,10 +45,6 @@ def check_new_index(row: IndexRow) -> None:
             f"The index name {row.name!r} is not 1 to 45 characters of a-z, 0-9 and '-', "
             "neither first nor last a '-'."
         )
-    if not 1 <= row.dimension <= limits.DIMENSION_MAX:
-        raise InvalidArgument(
-            f"The dimension is {row.dimension}; it must be 1 to {limits.DIMENSION_MAX}."
-        )
     for what, value in (("cloud", row.cloud), ("region", row.region)):
         if not _PLACE.fullmatch(value):
             raise InvalidArgument(
@@ -60,6 +52,26 @@ def check_new_index(row: IndexRow) -> None:
             )
     check_tags(row.tags)
     check_idle_seconds(row.idle_seconds)
+
+
+def check_vector_type(request: control.CreateIndexRequest, metric: str) -> None:
+    """Raises InvalidArgument unless vector type, dimension and metric fit together."""
+    dimension = request.dimension
+    match request.vector_type:
+        case control.VECTOR_TYPE_SPARSE:
+            if metric != "dotproduct":
+                raise InvalidArgument("Sparse vector indexes must use the metric dotproduct")
+            if dimension:
+                raise InvalidArgument(
+                    f"The dimension is {dimension}; a sparse index has none, leave it out."
+                )
+        case control.VECTOR_TYPE_UNSPECIFIED | control.VECTOR_TYPE_DENSE:
+            if not 1 <= dimension <= limits.DIMENSION_MAX:
+                raise InvalidArgument(
+                    f"The dimension is {dimension}; it must be 1 to {limits.DIMENSION_MAX}."
+                )
+        case unknown:
+            raise InvalidArgument(f"vector_type {unknown} is not one this server knows.")
 
 
 def check_tags(tags: dict[str, str]) -> None:
@@ -81,105 +93,14 @@ def check_idle_seconds(seconds: float | None) -> None:
         )
 
 
-# Writes
-
-
-def check_upsert(
-    request: twin.UpsertTwin, body: bytes, dimension: int, metric: str
-) -> tuple[twin.UpsertTwin, bytes]:
-    """An UpsertRequest that can be applied, and the bytes to log for it."""
-    expected = 4 * dimension
-    if request.ByteSize() != len(body) or any(
-        len(vector.values) != expected for vector in request.vectors
-    ):
-        body = parse(data.UpsertRequest, body).SerializeToString()
-        request = parse(twin.UpsertTwin, body)
-    check_namespace(request.namespace)
-    if not 1 <= len(request.vectors) <= limits.UPSERT_VECTORS_MAX:
-        raise InvalidArgument(
-            f"The request has {len(request.vectors)} vectors; 1 to {limits.UPSERT_VECTORS_MAX}."
-        )
-    for vector in request.vectors:
-        check_id(vector.id)
-        _check_values(vector, dimension, metric)
-        if vector.HasField("sparse_values"):
-            raise Unsupported("sparse_values are not supported yet.")
-        if vector.metadata:
-            _check_metadata(vector.id, vector.metadata)
-    return request, body
-
-
-def check_delete(request: data.DeleteRequest) -> None:
-    """Raises unless exactly one selector is given, and a good one."""
-    check_namespace(request.namespace.encode())
-    if request.HasField("filter"):
-        if request.delete_all:
-            raise InvalidArgument("No filter allowed when delete_all=true")
-        raise Unsupported("Deleting by filter is not supported yet.")
-    if request.delete_all and request.ids:
-        raise InvalidArgument("No explicit IDs allowed when delete_all=true")
-    if not request.delete_all:
-        _check_ids(request.ids)
-
-
-def check_new_namespace(request: data.CreateNamespaceRequest) -> None:
-    """Raises unless a namespace of this name may be created."""
-    if request.HasField("schema"):
-        raise Unsupported("Namespace schemas are not supported yet.")
-    if not request.name or request.name == limits.DEFAULT_NAMESPACE_NAME:
-        raise InvalidArgument("The default namespace always may be written to; name another one.")
-    check_namespace(request.name.encode())
-
-
-# Reads
-
-
-def check_query(request: twin.QueryTwin, body: bytes, dimension: int) -> bytes:
-    """The bytes to pass on for a QueryRequest."""
-    if request.ByteSize() != len(body) or len(request.vector) not in (0, 4 * dimension):
-        body = parse(data.QueryRequest, body).SerializeToString()
-        request = parse(twin.QueryTwin, body)
-    check_namespace(request.namespace)
-    if not 1 <= request.top_k <= limits.TOP_K_MAX:
-        raise InvalidArgument(f"top_k is {request.top_k}; it must be 1 to {limits.TOP_K_MAX}.")
-    if request.queries:
-        raise InvalidArgument("The field queries is not supported; send one query per request.")
-    if request.HasField("filter") and request.filter:
-        raise Unsupported("Filters are not supported yet.")
-    if request.HasField("sparse_vector"):
-        raise Unsupported("Sparse vectors are not supported yet.")
-    if request.id and request.vector:
-        raise InvalidArgument("Cannot provide both 'ID' and 'vector' at the same time")
-    if request.id:
-        check_id(request.id)
-    else:
-        _check_floats("The query vector", request.vector, dimension)
-    if request.HasField("scan_factor") and not 0.5 <= request.scan_factor <= 4.0:
-        raise InvalidArgument(f"scan_factor is {request.scan_factor}; it must be 0.5 to 4.")
-    if request.HasField("max_candidates") and not (
-        request.top_k <= request.max_candidates <= limits.CANDIDATES_MAX
-    ):
-        raise InvalidArgument(
-            f"max_candidates is {request.max_candidates}; it must be top_k to "
-            f"{limits.CANDIDATES_MAX}."
-        )
-    return body
-
-
-def check_fetch(request: data.FetchRequest) -> None:
-    """Raises InvalidArgument unless there are ids to fetch, and good ones."""
-    check_namespace(request.namespace.encode())
-    _check_ids(request.ids)
-
-
 # Parts of requests
 
 
-def check_namespace(name: bytes) -> None:
-    """Raises InvalidArgument unless this may be a namespace's name."""
+def check_namespace(name: bytes, what: str = "namespace") -> None:
+    """Raises InvalidArgument unless this may be a namespace's name, or a prefix of one."""
     if len(name) > limits.NAMESPACE_BYTES_MAX or b"\0" in name or not _is_text(name):
         raise InvalidArgument(
-            f"A namespace is at most {limits.NAMESPACE_BYTES_MAX} bytes of UTF-8 without NUL."
+            f"A {what} is at most {limits.NAMESPACE_BYTES_MAX} bytes of UTF-8 without NUL."
         )
 
 
@@ -191,7 +112,8 @@ def check_id(name: bytes) -> None:
         )
 
 
-def _check_ids(ids: Iterable[str]) -> None:
+def check_ids(ids: Iterable[str]) -> None:
+    """Raises InvalidArgument unless these are good ids, and not too many."""
     encoded = [name.encode() for name in ids]
     if not 1 <= len(encoded) <= limits.IDS_MAX:
         raise InvalidArgument(f"The request has {len(encoded)} ids; 1 to {limits.IDS_MAX}.")
@@ -209,52 +131,6 @@ def _is_text(name: bytes) -> bool:
     return True
 
 
-def _check_values(vector: twin.VectorTwin, dimension: int, metric: str) -> None:
-    values = _check_floats(f"Vector {_show(vector.id)}", vector.values, dimension)
-    if metric == "cosine" and not any(values):
-        raise InvalidArgument(
-            f"Vector {_show(vector.id)} is all zero; under cosine it has no direction."
-        )
-
-
-def _check_floats(what: str, packed: bytes, dimension: int) -> "array[float]":
-    if len(packed) != 4 * dimension:
-        raise InvalidArgument(
-            f"Vector dimension {len(packed) // 4} does not match the dimension of the index "
-            f"{dimension}"
-        )
-    values = array("f")
-    values.frombytes(packed)
-    # A sum of finite floats is finite in double precision, and of anything else it is not.
-    if not math.isfinite(sum(values)):
-        raise InvalidArgument(f"{what} holds NaN or infinity.")
-    return values
-
-
-def _check_metadata(name: bytes, encoded: bytes) -> None:
-    if len(encoded) > limits.METADATA_BYTES_MAX:
-        raise InvalidArgument(
-            f"The metadata of vector {_show(name)} has {len(encoded)} bytes; at most "
-            f"{limits.METADATA_BYTES_MAX}."
-        )
-    for key, value in parse(Struct, encoded).fields.items():
-        if key.startswith("$"):
-            raise InvalidArgument(f"The metadata key {key!r} of {_show(name)} starts with '$'.")
-        if not _is_allowed(value):
-            raise InvalidArgument(
-                f"The metadata field {key!r} of vector {_show(name)} must be a string, a finite "
-                "number, a boolean or a list of strings."
-            )
-
-
-def _is_allowed(value: Value) -> bool:
-    kind = value.WhichOneof("kind")
-    if kind == "number_value":
-        return math.isfinite(value.number_value)
-    if kind == "list_value":
-        return all(item.WhichOneof("kind") == "string_value" for item in value.list_value.values)
-    return kind in ("string_value", "bool_value")
-
-
-def _show(name: bytes) -> str:
+def show(name: bytes) -> str:
+    """An id as messages show it."""
     return repr(name.decode(errors="replace"))

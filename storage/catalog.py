@@ -1,15 +1,16 @@
 """The catalog: which indexes exist, their settings and what they have cost.
 
 An SQLite database, DATA/catalog.sqlite, in WAL mode with synchronous FULL, so that a commit is
-durable. Its user_version is the format version. An index exists if and only if it has a row:
-creating makes the folder first and inserts last, deleting removes the row first and the folder
-last, and a folder without a row is a leftover that the next start removes.
+durable. Its user_version is the format version; format 1 had no table of keys. An index exists if
+and only if it has a row: creating makes the folder first and inserts last, deleting removes the row
+first and the folder last, and a folder without a row is a leftover that the next start removes.
 """
 
 import contextlib
 import json
 import os
 import re
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
@@ -27,7 +28,7 @@ from storage.errors import (
 )
 from storage.files import Files, disk_full, unwritable
 
-FORMAT = 1
+FORMAT = 2
 FILE_NAME = "catalog.sqlite"
 TRASH_NAME = ".trash"
 
@@ -68,6 +69,11 @@ class IndexRow:
     created_unix_ms: int
     costs: Costs
 
+    @property
+    def vector_type(self) -> str:
+        """A sparse index is one of no dimension."""
+        return "dense" if self.dimension else "sparse"
+
 
 _ROW_NAMES = [one.name for one in fields(IndexRow) if one.name != "costs"]
 _COST_KINDS = [type(value) for value in astuple(Costs())]
@@ -81,6 +87,9 @@ CREATE TABLE indexes (
     created_unix_ms INTEGER NOT NULL, {_COST_SCHEMA}
 ) WITHOUT ROWID
 """
+_KEYS_SCHEMA = "CREATE TABLE keys (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
+_PAGE_KEY = "page"
+_PAGE_KEY_BYTES = 32
 _COLUMNS = ", ".join([*_ROW_NAMES, *_COST_NAMES])
 
 
@@ -121,6 +130,13 @@ class Catalog:
         """Lets go of the database."""
         with self._lock:
             self._connection.close()
+
+    def page_key(self) -> bytes:
+        """The secret that page tokens are signed with; raises StorageError."""
+        with self._lock, _sqlite_errors(self._path):
+            question = "SELECT value FROM keys WHERE name=?"
+            (key,) = self._connection.execute(question, (_PAGE_KEY,)).fetchone()
+        return bytes(key)
 
     def all_rows(self) -> list[IndexRow]:
         """Every index, in byte order of the names; raises StorageError."""
@@ -205,9 +221,13 @@ class Catalog:
         with _sqlite_errors(self._path):
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
-        if version == 0:
+        if version < FORMAT:
             with self._transaction() as connection:
-                connection.execute(_SCHEMA)
+                if version == 0:
+                    connection.execute(_SCHEMA)
+                connection.execute(_KEYS_SCHEMA)
+                key = secrets.token_bytes(_PAGE_KEY_BYTES)
+                connection.execute("INSERT INTO keys VALUES (?, ?)", (_PAGE_KEY, key))
                 connection.execute(f"PRAGMA user_version={FORMAT}")
         self._files.sync_folder(self._data)
 

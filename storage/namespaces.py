@@ -7,13 +7,16 @@ It is what lets a sleeping index be counted without a worker. Everything is litt
     8       4     format version
     12      4     CRC-32 of these 32 bytes with this field zero
     16      8     records in all namespaces
-    24      8     zeros
-    32      n     a table of names (name_table.py): records, and bytes of vectors, ids, metadata
+    24      8     bytes of the table that follows, t; format 1 has zero here and nothing behind it
+    32      t     a table of names (name_table.py): records, and bytes of vectors, sparse values, ids
+                  and metadata
+    32+t    ...   a table of names: for each namespace with a schema its name, NUL and the schema, a
+                  MetadataSchema of data.proto; with two zeros
 """
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from storage.errors import DataLoss, FormatTooNew
@@ -21,17 +24,20 @@ from storage.files import Files, unreadable
 from storage.manifest import Manifest
 from storage.name_table import Named, NameTable, encode_names
 
-FORMAT = 1
+FORMAT = 2
 MAGIC = b"TORPNSP\0"
 
-_HEADER = struct.Struct("<8sII16s")
+_HEADER = struct.Struct("<8sIIQQ")
 
 
-def encode(namespaces: Sequence[Named]) -> bytes:
+def encode(namespaces: Sequence[Named], schemas: Mapping[bytes, bytes]) -> bytes:
     """The file for these namespaces (name, records, bytes), in byte order of their names."""
-    total = sum(one.first for one in namespaces).to_bytes(16, "little")
-    checksum = zlib.crc32(_HEADER.pack(MAGIC, FORMAT, 0, total))
-    return _HEADER.pack(MAGIC, FORMAT, checksum, total) + encode_names(namespaces)
+    table = encode_names(namespaces)
+    total = sum(one.first for one in namespaces)
+    checksum = zlib.crc32(_HEADER.pack(MAGIC, FORMAT, 0, total, len(table)))
+    joined = sorted(name + b"\0" + schema for name, schema in schemas.items())
+    second = encode_names([Named(one, 0, 0) for one in joined])
+    return _HEADER.pack(MAGIC, FORMAT, checksum, total, len(table)) + table + second
 
 
 class NamespaceDirectory(NameTable):
@@ -41,16 +47,33 @@ class NamespaceDirectory(NameTable):
         """Verifies the file; raises DataLoss or FormatTooNew."""
         if len(view) < _HEADER.size:
             raise DataLoss(f"The file {path} is cut short.")
-        magic, version, checksum, total = _HEADER.unpack_from(view)
-        whole = zlib.crc32(_HEADER.pack(MAGIC, version, 0, total)) == checksum
+        magic, version, checksum, total, size = _HEADER.unpack_from(view)
+        whole = zlib.crc32(_HEADER.pack(MAGIC, version, 0, total, size)) == checksum
         if magic != MAGIC or not whole:
             raise DataLoss(f"The file {path} is damaged in its header.")
         if version > FORMAT:
             raise FormatTooNew(
                 f"The file {path} has format {version}; this release reads up to {FORMAT}."
             )
-        self.total_records = int.from_bytes(total, "little")
-        super().__init__(view[_HEADER.size :], path)
+        self.total_records: int = total
+        end = _HEADER.size + size if version > 1 else len(view)
+        super().__init__(view[_HEADER.size : end], path)
+        self._schemas = NameTable(view[end:], path) if version > 1 else None
+
+    def schema(self, name: bytes) -> bytes | None:
+        """The MetadataSchema of a namespace, if it has one."""
+        if not self._schemas:
+            return None
+        index = self._schemas.first_at_least(name + b"\0")
+        if index == len(self._schemas):
+            return None
+        found, _, schema = self._schemas[index].name.partition(b"\0")
+        return schema if found == name else None
+
+    def schemas(self) -> dict[bytes, bytes]:
+        """All schemas, by namespace."""
+        pairs = (one.name.partition(b"\0") for one in self._schemas or ())
+        return {name: schema for name, _, schema in pairs}
 
     @classmethod
     def open(cls, files: Files, folder: Path, manifest: Manifest) -> "NamespaceDirectory":
@@ -59,7 +82,7 @@ class NamespaceDirectory(NameTable):
         Raises DataLoss, FormatTooNew or DiskFailed.
         """
         if manifest.namespaces is None:
-            return cls(memoryview(encode([])), "")
+            return cls(memoryview(encode([], {})), "")
         path = folder / manifest.namespaces
         try:
             return cls(files.map(path), str(path))

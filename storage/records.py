@@ -28,6 +28,16 @@ class Kind(IntEnum):
     DELETE_ALL = 3  # DeleteRequest: removes the namespace and everything in it
     CREATE_NAMESPACE = 4  # CreateNamespaceRequest: no effect on a namespace that exists
     DELETE_NAMESPACE = 5  # DeleteNamespaceRequest: removes the namespace and everything in it
+    UPDATE = 6  # UpdateRequest with an id: changes the record, if there is one
+    UPDATE_BY_FILTER = (
+        7  # UpdateRequest: sets metadata of the records that match when it is applied
+    )
+    DELETE_BY_FILTER = 8  # DeleteRequest: removes the records that match when it is applied
+    UPSERT_IF = 9  # UpsertRequest: as UPSERT if every `if_lsn` holds, otherwise nothing
+
+
+# How these end is known only once they are applied, and somebody waits for it.
+CONDITIONAL = frozenset({Kind.UPDATE_BY_FILTER, Kind.UPSERT_IF})
 
 
 _KINDS = frozenset(Kind)

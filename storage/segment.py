@@ -12,7 +12,8 @@ of 64 and are optional: a reader asks for those it knows.
     28      4     number of sections
     32      8     smallest norm that is not zero, float64
     40      8     largest norm, float64
-    48      16    zeros
+    48      4     bytes of a block that has a checksum; format 1 has zero here and 64 KiB
+    52      12    zeros
     64      24*s  table of sections: kind (4), zeros (4), offset (8), length in bytes (8)
 
     kind  section
@@ -27,8 +28,22 @@ of 64 and are optional: a reader asks for those it knows.
     9     METADATA_PRESENT  bitmap of the rows that have metadata, be it empty
     10    HASHES            n uint64, ascending: BLAKE2b-64 of namespace, NUL, id
     11    HASH_ROWS         n uint32, the row of each hash
-    12    CHECKSUMS         CRC-32 of what follows it here, then of each 64 KiB block of the file up to
-                            this section, which is the last
+    12    CHECKSUMS         CRC-32 of what follows it here, then of each block of the file up to this
+                            section, which is the last
+    13    COLUMNS           the metadata by field (columns.py)
+    14    CODES             n x d int8, each row as a code (kernels/codes.py)
+    15    CODE_SCALES       n float32
+    16    CODE_ERRORS       n float32
+    17    CODE_CENTRE       d float32, then the largest error, float32
+    18    SPARSE_ENDS       n uint64, where each row's sparse values end in SPARSE
+    19    SPARSE            the sparse values' wire bytes, back to back
+    20    TERMS             uint32, ascending: the indices that occur in sparse values
+    21    TERM_ENDS         uint64, where the postings of each end
+    22    TERM_ROWS         uint32, the rows that have each, ascending within one
+    23    TERM_WEIGHTS      float32, their values there
+
+Sections 1, 2 and 14 to 17 are absent in a sparse index (d is 0), section 13 where no row has metadata,
+sections 18 to 23 where no row has sparse values. Format 1 has none beyond 12.
 
 Opening compares the length of the file with the manifest and verifies the header, NAMESPACES and
 CHECKSUMS. The rest is verified by its blocks: by `verify_rows` for rows that are read, by `verify` as a
@@ -47,17 +62,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.columns import Columns
 from storage.errors import DataLoss, FormatTooNew
 from storage.files import Files, missing
-from storage.limits import CHECKSUM_BLOCK_BYTES
 from storage.manifest import SegmentEntry
 from storage.name_table import NameTable
 
-FORMAT = 1
+FORMAT = 2
 MAGIC = b"TORPSEG\0"
 ALIGNMENT = 64
 
-HEADER = struct.Struct("<8sIIQIIdd16x")
+HEADER = struct.Struct("<8sIIQIIddI12x")
 SECTION = struct.Struct("<I4xQQ")
 
 
@@ -76,6 +91,21 @@ class Section(IntEnum):
     HASHES = 10
     HASH_ROWS = 11
     CHECKSUMS = 12
+    COLUMNS = 13
+    CODES = 14
+    CODE_SCALES = 15
+    CODE_ERRORS = 16
+    CODE_CENTRE = 17
+    SPARSE_ENDS = 18
+    SPARSE = 19
+    TERMS = 20
+    TERM_ENDS = 21
+    TERM_ROWS = 22
+    TERM_WEIGHTS = 23
+
+
+# What a block is in format 1.
+_BLOCK_BYTES_1 = 64 << 10
 
 
 def hash_ids(namespace: bytes, ids: Iterable[bytes]) -> NDArray[np.uint64]:
@@ -110,17 +140,19 @@ class Segment:
         view = self._view
         if len(view) < HEADER.size or bytes(view[:8]) != MAGIC:
             raise self._damaged("header")
-        _, version, checksum, rows, dimension, count, low, high = HEADER.unpack_from(view)
+        _, version, checksum, rows, dimension, count, low, high, block = HEADER.unpack_from(view)
         if version > FORMAT:
             raise FormatTooNew(
                 f"The segment {self.path} has format {version}; this release reads up to {FORMAT}."
             )
+        self._format: int = version
         end = HEADER.size + count * SECTION.size
         if end > len(view) or header_checksum(bytes(view[:end])) != checksum:
             raise self._damaged("header")
         if rows != self.rows:
             raise self._damaged("header")
         self.dimension: int = dimension
+        self._block_bytes: int = block or _BLOCK_BYTES_1
         self.norm_min: float = low
         self.norm_max: float = high
         table = SECTION.iter_unpack(view[HEADER.size : end])
@@ -138,17 +170,71 @@ class Segment:
     @cached_property
     def vectors(self) -> NDArray[np.float32]:
         """(n, d) float32."""
+        if not self.dimension:
+            return np.empty((self.rows, 0), np.float32)
         return self._array(Section.VECTORS, "<f4").reshape(self.rows, self.dimension)
 
     @cached_property
     def norms(self) -> NDArray[np.float32]:
-        """(n,) float32."""
+        """(n,) float32; zeros in a sparse index."""
+        if not self.dimension:
+            return np.zeros(self.rows, np.float32)
         return self._array(Section.NORMS, "<f4")
 
     @cached_property
     def lsns(self) -> NDArray[np.uint64]:
         """(n,) uint64."""
         return self._array(Section.LSNS, "<u8")
+
+    @cached_property
+    def columns(self) -> Columns | None:
+        """The metadata by field; None where no row has any. Raises DataLoss."""
+        if Section.COLUMNS not in self._sections:
+            return None
+        return Columns(self._bytes(Section.COLUMNS), str(self.path))
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether metadata would be in columns: format 1 did not have them."""
+        return self._format > 1
+
+    def codes(
+        self,
+    ) -> (
+        tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+        | None
+    ):
+        """Codes (n, d), scales (n,), errors (n,), and the centre with the largest error (d + 1,)."""
+        if Section.CODES not in self._sections:
+            return None
+        values = self._array(Section.CODES, "i1").reshape(self.rows, self.dimension)
+        scales, errors, centre = (
+            self._array(kind, "<f4")
+            for kind in (Section.CODE_SCALES, Section.CODE_ERRORS, Section.CODE_CENTRE)
+        )
+        return values, scales, errors, centre
+
+    def postings(
+        self,
+    ) -> (
+        tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.uint32], NDArray[np.float32]]
+        | None
+    ):
+        """The terms of sparse values, where each one's postings end, and their rows and weights."""
+        if Section.TERMS not in self._sections:
+            return None
+        return (
+            self._array(Section.TERMS, "<u4"),
+            self._array(Section.TERM_ENDS, "<u8"),
+            self._array(Section.TERM_ROWS, "<u4"),
+            self._array(Section.TERM_WEIGHTS, "<f4"),
+        )
+
+    def sparse(self, row: int) -> bytes | None:
+        """The sparse values of a row as they came; None for a row that has none."""
+        if Section.SPARSE not in self._sections:
+            return None
+        return self._item(self._sparse_ends, Section.SPARSE, row) or None
 
     def id(self, row: int) -> bytes:
         """The id of a row."""
@@ -160,9 +246,23 @@ class Segment:
             return None
         return self._item(self._metadata_ends, Section.METADATA, row)
 
+    def ids(self, rows: NDArray[np.int64]) -> list[bytes]:
+        """The ids of rows."""
+        return self._items(self._id_ends, Section.IDS, rows)
+
+    def metadata_of(self, rows: NDArray[np.int64]) -> list[bytes | None]:
+        """The metadata of rows, as `metadata`."""
+        found = self._items(self._metadata_ends, Section.METADATA, rows)
+        return [
+            one if one or self._present[row >> 3] >> (row & 7) & 1 else None
+            for one, row in zip(found, rows.tolist(), strict=True)
+        ]
+
     def record_bytes(self, row: int) -> int:
-        """Bytes of a row's vector, id and metadata."""
-        ends = (self._id_ends, self._metadata_ends)
+        """Bytes of a row's vector, sparse values, id and metadata."""
+        ends = [self._id_ends, self._metadata_ends]
+        if Section.SPARSE in self._sections:
+            ends.append(self._sparse_ends)
         return 4 * self.dimension + sum(_end(one, row) - _end(one, row - 1) for one in ends)
 
     def namespace_rows(self, name: bytes) -> tuple[int, int]:
@@ -192,11 +292,13 @@ class Segment:
 
     def verify_rows(self, rows: Iterable[int]) -> None:
         """Verifies the vectors of rows, each block once; raises DataLoss."""
+        if not self.dimension:
+            return
         base, _ = self._sections[Section.VECTORS]
         width = 4 * self.dimension
         for row in rows:
-            first = (base + row * width) // CHECKSUM_BLOCK_BYTES
-            last = (base + (row + 1) * width - 1) // CHECKSUM_BLOCK_BYTES
+            first = (base + row * width) // self._block_bytes
+            last = (base + (row + 1) * width - 1) // self._block_bytes
             for block in range(first, last + 1):
                 if not self._verified[block]:
                     self._verify_block(block)
@@ -213,8 +315,8 @@ class Segment:
 
     def _verify_block(self, block: int) -> None:
         end, _ = self._sections[Section.CHECKSUMS]
-        start = block * CHECKSUM_BLOCK_BYTES
-        data = self._view[start : min(start + CHECKSUM_BLOCK_BYTES, end)]
+        start = block * self._block_bytes
+        data = self._view[start : min(start + self._block_bytes, end)]
         if zlib.crc32(data) != self._checksums[block]:
             raise DataLoss(
                 f"The segment {self.path} is damaged between bytes {start} and {start + len(data)}."
@@ -230,6 +332,10 @@ class Segment:
     @cached_property
     def _metadata_ends(self) -> NDArray[np.uint64]:
         return self._array(Section.METADATA_ENDS, "<u8")
+
+    @cached_property
+    def _sparse_ends(self) -> NDArray[np.uint64]:
+        return self._array(Section.SPARSE_ENDS, "<u8")
 
     @cached_property
     def _present(self) -> memoryview:
@@ -255,6 +361,15 @@ class Segment:
     def _item(self, ends: NDArray[np.uint64], kind: Section, row: int) -> bytes:
         offset, _ = self._sections[kind]
         return bytes(self._view[offset + _end(ends, row - 1) : offset + _end(ends, row)])
+
+    def _items(
+        self, ends: NDArray[np.uint64], kind: Section, rows: NDArray[np.int64]
+    ) -> list[bytes]:
+        view = self._bytes(kind)
+        starts = np.where(rows > 0, ends[rows - 1], np.uint64(0)).tolist()
+        return [
+            bytes(view[start:end]) for start, end in zip(starts, ends[rows].tolist(), strict=True)
+        ]
 
     def _damaged(self, part: str) -> DataLoss:
         return DataLoss(f"The segment {self.path} is damaged in its {part}.")

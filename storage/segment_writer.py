@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.columns_writer import encode_columns
 from storage.files import Files
 from storage.limits import CHECKSUM_BLOCK_BYTES
 from storage.manifest import SegmentEntry
@@ -29,6 +30,8 @@ from storage.segment import (
 _CHUNK_ROWS = 4_096
 
 Chunk = bytes | memoryview
+Content = tuple[Section, int, Callable[[], Iterable[Chunk]]]
+Postings = tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.uint32], NDArray[np.float32]]
 
 
 class RowSource(Protocol):
@@ -39,6 +42,7 @@ class RowSource(Protocol):
     namespaces: list[Named]  # (name, first row, row behind the last)
     id_bytes: int
     metadata_bytes: int
+    sparse_bytes: int
     norm_min: float
     norm_max: float
 
@@ -56,6 +60,20 @@ class RowSource(Protocol):
 
     def metadata(self) -> Iterable[bytes | None]:
         """All metadata, None for rows without."""
+
+    def sparse(self) -> Iterable[bytes | None]:
+        """All sparse values, None for rows without."""
+
+    def centre(self) -> NDArray[np.float32]:
+        """(d,) float32: what codes are relative to."""
+
+    def codes(
+        self, start: int, stop: int, centre: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
+        """The codes (stop - start, d) of rows, their scales and their errors."""
+
+    def postings(self) -> Postings:
+        """Terms, their ends, rows and weights, of all sparse values."""
 
 
 def write_segment(files: Files, folder: Path, number: int, source: RowSource) -> SegmentEntry:
@@ -91,24 +109,13 @@ def _with_checksums(source: RowSource) -> Iterator[Chunk]:
     yield zlib.crc32(body).to_bytes(4, "little") + body
 
 
-def _sections(
-    source: RowSource,
-) -> list[tuple[Section, int, Callable[[], Iterable[Chunk]]]]:
+def _sections(source: RowSource) -> list[Content]:
     """Kind, length in bytes and content of every section but the last."""
     count = source.count
     names = encode_names(source.namespaces)
     hashes = functools.cache(lambda: _sorted_hashes(source))
     return [
-        (
-            Section.VECTORS,
-            4 * source.dimension * count,
-            lambda: (np.ascontiguousarray(source.vectors(a, b)).data for a, b in _spans(count)),
-        ),
-        (
-            Section.NORMS,
-            4 * count,
-            lambda: (source.norms(a, b).data for a, b in _spans(count)),
-        ),
+        *_dense_sections(source),
         (
             Section.LSNS,
             8 * count,
@@ -117,19 +124,63 @@ def _sections(
         (Section.NAMESPACES, len(names), lambda: (names,)),
         (Section.ID_ENDS, 8 * count, lambda: _ends(source.ids())),
         (Section.IDS, source.id_bytes, lambda: _joined(source.ids())),
-        (
-            Section.METADATA_ENDS,
-            8 * count,
-            lambda: _ends(one or b"" for one in source.metadata()),
-        ),
-        (
-            Section.METADATA,
-            source.metadata_bytes,
-            lambda: _joined(one or b"" for one in source.metadata()),
-        ),
+        (Section.METADATA_ENDS, 8 * count, lambda: _ends(_filled(source.metadata()))),
+        (Section.METADATA, source.metadata_bytes, lambda: _joined(_filled(source.metadata()))),
         (Section.METADATA_PRESENT, (count + 7) // 8, lambda: (_present(source),)),
         (Section.HASHES, 8 * count, lambda: (hashes()[0].data,)),
         (Section.HASH_ROWS, 4 * count, lambda: (hashes()[1].data,)),
+        *_column_sections(source),
+        *_sparse_sections(source),
+    ]
+
+
+def _dense_sections(source: RowSource) -> list[Content]:
+    count, dimension = source.count, source.dimension
+    if not dimension:
+        return []
+    centre = source.centre()
+    # Scales and errors come with the codes, and are written behind them.
+    scales, errors = np.empty(count, "<f4"), np.empty(count, "<f4")
+
+    def codes() -> Iterator[Chunk]:
+        for a, b in _spans(count):
+            values, scales[a:b], errors[a:b] = source.codes(a, b, centre)
+            yield values.data
+
+    return [
+        (
+            Section.VECTORS,
+            4 * dimension * count,
+            lambda: (np.ascontiguousarray(source.vectors(a, b)).data for a, b in _spans(count)),
+        ),
+        (Section.NORMS, 4 * count, lambda: (source.norms(a, b).data for a, b in _spans(count))),
+        (Section.CODES, dimension * count, codes),
+        (Section.CODE_SCALES, 4 * count, lambda: (scales.data,)),
+        (Section.CODE_ERRORS, 4 * count, lambda: (errors.data,)),
+        (
+            Section.CODE_CENTRE,
+            4 * dimension + 4,
+            lambda: (np.append(centre, errors.max()).astype("<f4").data,),
+        ),
+    ]
+
+
+def _column_sections(source: RowSource) -> list[Content]:
+    pieces = encode_columns(source.metadata())
+    return [(Section.COLUMNS, sum(map(len, pieces)), lambda: pieces)] if pieces else []
+
+
+def _sparse_sections(source: RowSource) -> list[Content]:
+    if not source.sparse_bytes:
+        return []
+    terms, ends, rows, weights = source.postings()
+    return [
+        (Section.SPARSE_ENDS, 8 * source.count, lambda: _ends(_filled(source.sparse()))),
+        (Section.SPARSE, source.sparse_bytes, lambda: _joined(_filled(source.sparse()))),
+        (Section.TERMS, terms.nbytes, lambda: (terms.data,)),
+        (Section.TERM_ENDS, ends.nbytes, lambda: (ends.data,)),
+        (Section.TERM_ROWS, rows.nbytes, lambda: (rows.data,)),
+        (Section.TERM_WEIGHTS, weights.nbytes, lambda: (weights.data,)),
     ]
 
 
@@ -148,6 +199,7 @@ def _header(source: RowSource, sections: list[tuple[Section, int]]) -> tuple[int
         len(sections) + 1,
         source.norm_min,
         source.norm_max,
+        CHECKSUM_BLOCK_BYTES,
     )
     bare = HEADER.pack(MAGIC, FORMAT, 0, *fields) + table
     return offset, HEADER.pack(MAGIC, FORMAT, header_checksum(bare), *fields) + table
@@ -177,6 +229,10 @@ def _ends(items: Iterable[bytes]) -> Iterator[Chunk]:
         ends = np.cumsum(np.array(chunk, "<u8"), dtype="<u8") + np.uint64(end)
         end = int(ends[-1])
         yield ends.data
+
+
+def _filled(items: Iterable[bytes | None]) -> Iterator[bytes]:
+    return (one or b"" for one in items)
 
 
 def _joined(items: Iterable[bytes]) -> Iterator[Chunk]:

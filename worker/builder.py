@@ -15,7 +15,9 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels import codes
 from kernels.rows import norm_bounds
+from kernels.sparse import postings_of
 from storage import manifest as manifests
 from storage import masks, namespaces
 from storage.errors import StorageError
@@ -23,12 +25,14 @@ from storage.files import Files, unwritable
 from storage.log_format import Position
 from storage.manifest import Manifest, next_version
 from storage.name_table import Named
-from storage.segment_writer import write_segment
+from storage.segment_writer import Postings, write_segment
 from torpor.internal.v1 import frames_pb2 as frames
+from worker import sparse
 from worker.engine import outcome_of
+from worker.part import Part
 from worker.serve import HEADER
 from worker.tail import Tail
-from worker.view import Part, View
+from worker.view import View
 
 
 class Order(TypedDict, total=False):
@@ -45,7 +49,9 @@ def build(end: socket.socket, folder: Path, dimension: int, order: Order) -> Non
     files = Files()
     built = frames.Built()
     try:
-        built.manifest = manifests.encode(run(files, folder, dimension, order))
+        manifest, outcomes = run(files, folder, dimension, order)
+        built.manifest = manifests.encode(manifest)
+        built.outcomes.extend(outcomes)
     except StorageError as error:
         built.outcome, built.message = outcome_of(error), str(error)
     except OSError as error:
@@ -55,8 +61,10 @@ def build(end: socket.socket, folder: Path, dimension: int, order: Order) -> Non
     end.sendall(HEADER.pack(len(body), 0) + body)
 
 
-def run(files: Files, folder: Path, dimension: int, order: Order) -> Manifest:
-    """Writes the new files and returns the manifest that names them."""
+def run(
+    files: Files, folder: Path, dimension: int, order: Order
+) -> tuple[Manifest, list[frames.WriteOutcome]]:
+    """Writes the new files; returns the manifest that names them, and how conditional writes ended."""
     manifest = manifests.load(files, folder)
     try:
         view = View(files, folder, manifest, dimension)
@@ -69,7 +77,7 @@ def run(files: Files, folder: Path, dimension: int, order: Order) -> Manifest:
             if name.startswith(f"{order['number']:010d}") and not name.endswith(".log"):
                 files.unlink(folder / name)
         raise
-    return built
+    return built, list(view.outcomes.values())
 
 
 def _fold(files: Files, folder: Path, view: View, end: Position, number: int) -> Manifest:
@@ -89,7 +97,9 @@ def _fold(files: Files, folder: Path, view: View, end: Position, number: int) ->
     if source.count:
         entries.append(write_segment(files, folder, number, source))
     directory = namespaces.file_name(number)
-    files.write_new(folder / directory, [namespaces.encode(list(view.namespaces()))])
+    files.write_new(
+        folder / directory, [namespaces.encode(list(view.namespaces()), view.schemas())]
+    )
     return next_version(
         view.manifest, log=view.position, namespaces=directory, segments=tuple(entries)
     )
@@ -115,7 +125,7 @@ class TailRows:
         self.dimension = view.dimension
         self._rows: list[tuple[Tail, list[int]]] = []
         self.namespaces: list[Named] = []
-        self.count = self.id_bytes = self.metadata_bytes = 0
+        self.count = 0
         for name in sorted(view.tails):
             tail = view.tails[name]
             rows = tail.sorted_rows()
@@ -125,6 +135,7 @@ class TailRows:
                 self.count += len(rows)
         self.id_bytes = sum(map(len, self.ids()))
         self.metadata_bytes = sum(len(one or b"") for one in self.metadata())
+        self.sparse_bytes = sum(len(one or b"") for one in self.sparse())
         self.norm_min, self.norm_max = norm_bounds(self.norms(0, self.count))
 
     def vectors(self, start: int, stop: int) -> NDArray[np.float32]:
@@ -143,6 +154,22 @@ class TailRows:
 
     def metadata(self) -> Iterable[bytes | None]:
         return (tail.metadata[row] for tail, rows in self._rows for row in rows)
+
+    def sparse(self) -> Iterable[bytes | None]:
+        return (tail.sparse[row] for tail, rows in self._rows for row in rows)
+
+    def centre(self) -> NDArray[np.float32]:
+        return codes.centre_of(self.vectors, self.count, self.dimension)
+
+    def codes(
+        self, start: int, stop: int, centre: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
+        return codes.encode(self.vectors(start, stop), centre)
+
+    def postings(self) -> Postings:
+        stored = [None if one is None else sparse.decode(one) for one in self.sparse()]
+        found = postings_of(stored)
+        return found.terms, found.ends, found.rows, found.weights
 
     def _gather(self, start: int, stop: int, which: int) -> NDArray[np.float32]:
         pieces = [tail.gather(rows)[which] for tail, rows in self._pieces(start, stop)]
@@ -165,7 +192,7 @@ class MergedRows:
         self.dimension = dimension
         self._parts = parts
         self.namespaces: list[Named] = []
-        self.id_bytes = self.metadata_bytes = 0
+        self.id_bytes = self.metadata_bytes = self.sparse_bytes = 0
         which, rows = array("H"), array("L")
         for name, one_id, part, row in heapq.merge(
             *(_live_rows(number, part) for number, part in enumerate(parts))
@@ -176,6 +203,7 @@ class MergedRows:
             rows.append(row)
             self.id_bytes += len(one_id)
             self.metadata_bytes += len(parts[part].segment.metadata(row) or b"")
+            self.sparse_bytes += len(parts[part].segment.sparse(row) or b"")
             self.namespaces[-1] = self.namespaces[-1]._replace(second=len(rows))
         self.count = len(rows)
         self._which = np.frombuffer(which, np.uint16) if rows else np.empty(0, np.uint16)
@@ -208,6 +236,22 @@ class MergedRows:
 
     def metadata(self) -> Iterable[bytes | None]:
         return (self._parts[p].segment.metadata(row) for p, row in self._order())
+
+    def sparse(self) -> Iterable[bytes | None]:
+        return (self._parts[p].segment.sparse(row) for p, row in self._order())
+
+    def centre(self) -> NDArray[np.float32]:
+        return codes.centre_of(self.vectors, self.count, self.dimension)
+
+    def codes(
+        self, start: int, stop: int, centre: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
+        return codes.encode(self.vectors(start, stop), centre)
+
+    def postings(self) -> Postings:
+        stored = [None if one is None else sparse.decode(one) for one in self.sparse()]
+        found = postings_of(stored)
+        return found.terms, found.ends, found.rows, found.weights
 
     def _order(self) -> Iterator[tuple[int, int]]:
         return ((int(p), int(row)) for p, row in zip(self._which, self._row, strict=True))

@@ -1,18 +1,27 @@
-"""Queries over a view: every segment's slice of the namespace and the tail of the log, merged."""
+"""Queries over a view: every segment's slice of a namespace and the tail of the log, merged."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.backend import Backend
-from kernels.exact import to_wire
-from kernels.queries import Metric, Queries
+from kernels.exact import best, to_wire
+from kernels.queries import Ask, Metric, Queries
+from kernels.rows import Rows
+from kernels.sparse import SparseVector
 from kernels.topk import Hits, search
+from storage import filters
 from torpor.internal.v1 import twin_pb2 as twin
+from worker import sparse
+from worker.part import Part
+from worker.selection import Mask, RowList
 from worker.tail import Tail
-from worker.view import Part, View
+from worker.view import View, metadata_of, sparse_of, stored_name, vector_of
+
+# Up to this share of a slice, gathering the allowed rows beats scanning all of them.
+_GATHER_SHARE_MAX = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,99 +31,196 @@ class Match:
     place: Part | Tail
     row: int
     id: bytes
+    namespace: bytes
     score: float
 
 
-def run_queries(
-    view: View,
-    backend: Backend,
-    metric: Metric,
-    namespace: bytes,
-    requests: Sequence[twin.QueryTwin],
-    keep_going: Callable[[], bool],
-) -> list[bytes]:
-    """The QueryResponse bytes for queries of one namespace; raises Interrupted or DataLoss."""
-    vectors = [_vector(view, namespace, request) for request in requests]
-    asked = [number for number, vector in enumerate(vectors) if vector is not None]
-    matches: list[list[Match]] = [[] for _ in requests]
-    if asked:
-        queries = Queries.of(np.stack([v for v in vectors if v is not None]), metric)
-        ks = [requests[number].top_k for number in asked]
-        found = _search(view, backend, namespace, queries, ks, keep_going)
-        for number, one in zip(asked, found, strict=True):
-            matches[number] = one
-    return [_response(one, request) for one, request in zip(matches, requests, strict=True)]
+@dataclass(slots=True)
+class Question:
+    """One query, and what has been found for it so far, by namespace as it is stored."""
+
+    request: twin.QueryTwin
+    found: list[Match] = field(default_factory=list)
+
+    @property
+    def namespaces(self) -> list[bytes]:
+        """The namespaces to search, as they are stored."""
+        asked = self.request.namespaces or [self.request.namespace]
+        return [stored_name(one) for one in asked]
+
+    @property
+    def filter(self) -> filters.Filter | None:
+        """What records must match."""
+        return filters.parse(self.request.filter) if self.request.filter else None
 
 
-def _vector(view: View, namespace: bytes, request: twin.QueryTwin) -> NDArray[np.float32] | None:
-    """The query's vector, (d,); None when it asks by an id that does not exist."""
-    if not request.id:
-        return np.frombuffer(request.vector, "<f4")
-    (place,) = view.locate(namespace, [request.id])
-    return None if place is None else vector_of(*place)
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """A question with its vectors: those it came with, or those of the record it names."""
+
+    question: Question
+    vector: NDArray[np.float32]
+    sparse: SparseVector | None
+    filter: filters.Filter | None
 
 
-def _search(
-    view: View,
-    backend: Backend,
-    namespace: bytes,
-    queries: Queries,
-    ks: Sequence[int],
-    keep_going: Callable[[], bool],
-) -> list[list[Match]]:
-    found: list[list[Match]] = [[] for _ in ks]
-    for part in view.parts:
-        start, stop = part.segment.namespace_rows(namespace)
-        if start < stop:
-            # Rows of a segment are in the order of their ids, and so are equal scores.
-            hits = search(backend, part.rows(start, stop), queries, ks, keep_going)
-            _collect(found, part, hits, part.segment.id)
-            part.segment.verify_rows({int(row) for one in hits for row in one.rows})
-    tail = view.tails.get(namespace)
-    if tail is not None and tail.live:
-        hits = search(backend, tail.rows(), queries, ks, keep_going, keep_ties=True)
-        _collect(found, tail, hits, tail.ids.__getitem__)
-    sign = -1.0 if queries.larger_is_better else 1.0
-    return [
-        sorted(matches, key=lambda match: (sign * match.score, match.id))[:k]
-        for matches, k in zip(found, ks, strict=True)
-    ]
+class Searcher:
+    """Searches one view."""
+
+    def __init__(
+        self,
+        view: View,
+        backend: Backend,
+        metric: Metric,
+        keep_going: Callable[[], bool],
+    ) -> None:
+        self._view = view
+        self._backend = backend
+        self._metric: Metric = metric
+        self._keep_going = keep_going
+
+    def run(self, namespace: bytes, questions: Sequence[Question]) -> None:
+        """Adds what a namespace holds to questions that all search it.
+
+        Raises Interrupted, DataLoss, or Unfilterable.
+        """
+        queries = [one for one in (self._query(namespace, q) for q in questions) if one is not None]
+        if not queries:
+            return
+        for part in self._view.parts:
+            start, stop = part.segment.namespace_rows(namespace)
+            if start < stop:
+                # Rows of a segment are in the order of their ids, and so are equal scores.
+                hits = self._search_part(part, start, stop, queries)
+                part.segment.verify_rows({int(row) for one in hits for row in one.rows})
+                self._collect(namespace, queries, part, hits)
+        tail = self._view.tails.get(namespace)
+        if tail is not None and tail.live_count:
+            self._collect(namespace, queries, tail, self._search_tail(tail, queries))
+
+    def _query(self, namespace: bytes, question: Question) -> _Query | None:
+        """None for a question that asks by an id that does not exist."""
+        request, one = question.request, question.filter
+        if one is not None:
+            self._view.check_filter(namespace, one)
+        vector = np.frombuffer(request.vector, "<f4")
+        encoded: bytes | None = request.sparse_vector
+        if request.id:
+            (place,) = self._view.locate(namespace, [request.id])
+            if place is None:
+                return None
+            vector, encoded = vector_of(*place), sparse_of(*place)
+        # A record's sparse values count under dotproduct only.
+        use = encoded and self._metric == "dotproduct"
+        return _Query(question, vector, sparse.decode(encoded) if encoded and use else None, one)
+
+    def _search_part(self, part: Part, start: int, stop: int, queries: list[_Query]) -> list[Hits]:
+        chosen: dict[filters.Filter, tuple[RowList | None, Mask | None]] = {}
+        for query in queries:
+            one = query.filter
+            if one is not None and one not in chosen:
+                chosen[one] = _gathered(part.select(one, start, stop), start, stop)
+        rows = part.rows(start, stop)
+        asks, touched = [], []
+        for query in queries:
+            listed, mask = chosen[query.filter] if query.filter is not None else (None, None)
+            added, shared = None, None
+            if query.sparse is not None:
+                added, shared = part.sparse_scores(query.sparse, start, stop)
+            asks.append(Ask(query.question.request.top_k, listed, mask, added))
+            touched.append(shared)
+        return self._search(rows, queries, asks, touched, keep_ties=False)
+
+    def _search_tail(self, tail: Tail, queries: list[_Query]) -> list[Hits]:
+        masks: dict[filters.Filter, Mask] = {}
+        asks, touched = [], []
+        for query in queries:
+            one = query.filter
+            if one is not None and one not in masks:
+                masks[one] = tail.mask(one)
+            added, shared = None, None
+            if query.sparse is not None:
+                added, shared = tail.sparse_scores(query.sparse)
+            mask = masks[one] if one is not None else None
+            asks.append(Ask(query.question.request.top_k, None, mask, added))
+            touched.append(shared)
+        return self._search(tail.rows(), queries, asks, touched, keep_ties=True)
+
+    def _search(
+        self,
+        rows: Rows,
+        queries: list[_Query],
+        asks: list[Ask],
+        touched: list[Mask | None],
+        keep_ties: bool,
+    ) -> list[Hits]:
+        if self._view.dimension:
+            vectors = Queries.of(np.stack([query.vector for query in queries]), self._metric)
+            return search(self._backend, rows, vectors, asks, self._keep_going, keep_ties)
+        return [
+            _sparse_hits(rows, ask, shared, keep_ties)
+            for ask, shared in zip(asks, touched, strict=True)
+        ]
+
+    def _collect(
+        self, namespace: bytes, queries: list[_Query], place: Part | Tail, hits: list[Hits]
+    ) -> None:
+        for query, one in zip(queries, hits, strict=True):
+            rows = one.rows.tolist()
+            if isinstance(place, Tail):
+                ids = [place.ids[row] for row in rows]
+            else:
+                ids = place.segment.ids(one.rows)
+            query.question.found += [
+                Match(place, row, one_id, namespace, score)
+                for row, one_id, score in zip(rows, ids, one.scores.tolist(), strict=True)
+            ]
 
 
-def _collect(
-    found: list[list[Match]],
-    place: Part | Tail,
-    hits: list[Hits],
-    id_of: Callable[[int], bytes],
-) -> None:
-    for matches, one in zip(found, hits, strict=True):
-        for row, score in zip(one.rows.tolist(), one.scores.tolist(), strict=True):
-            matches.append(Match(place, row, id_of(row), score))
+def _gathered(
+    selected: tuple[RowList | None, Mask | None], start: int, stop: int
+) -> tuple[RowList | None, Mask | None]:
+    """The same rows as a list, where gathering them is cheaper than scanning."""
+    _, mask = selected
+    if mask is not None and np.count_nonzero(mask) <= _GATHER_SHARE_MAX * (stop - start):
+        return np.flatnonzero(mask) + start, None
+    return selected
 
 
-def _response(matches: list[Match], request: twin.QueryTwin) -> bytes:
-    response = twin.QueryResponseTwin(namespace=request.namespace)
-    response.usage.read_units = 1
+def _sparse_hits(rows: Rows, ask: Ask, touched: Mask | None, keep_ties: bool) -> Hits:
+    """The best of the rows that share an index with the query."""
+    if touched is None or ask.added is None:
+        return Hits(np.empty(0, np.int64), np.empty(0))
+    if ask.mask is not None:
+        touched = touched & ask.mask
+    found = np.flatnonzero(touched) + rows.start
+    if ask.rows is not None:
+        found = ask.rows[touched[ask.rows - rows.start]]
+    found = rows.live(found)
+    scores = ask.added[found - rows.start]
+    return Hits(*best(found, scores, ask.k, larger_is_better=True, keep_ties=keep_ties))
+
+
+def response(question: Question, metric: Metric) -> twin.QueryResponseTwin:
+    """What is answered to a question when all its namespaces have been searched."""
+    request = question.request
+    answer = twin.QueryResponseTwin(namespace=request.namespace)
+    answer.usage.read_units = 1
+    sign = 1.0 if metric == "euclidean" else -1.0
+    matches = sorted(question.found, key=lambda one: (sign * one.score, one.id, one.namespace))
+    del matches[request.top_k :]
     scores = to_wire(np.array([match.score for match in matches], np.float64)).tolist()
     for match, score in zip(matches, scores, strict=True):
-        scored = response.matches.add(id=match.id, score=score)
+        scored = answer.matches.add(id=match.id, score=score)
+        if request.namespaces:
+            scored.namespace = match.namespace
         if request.include_values:
             scored.values = vector_of(match.place, match.row).tobytes()
+            stored = sparse_of(match.place, match.row)
+            if stored is not None:
+                scored.sparse_values = stored
         if request.include_metadata:
             metadata = metadata_of(match.place, match.row)
             if metadata is not None:
                 scored.metadata = metadata
-    return response.SerializeToString()
-
-
-def vector_of(place: Part | Tail, row: int) -> NDArray[np.float32]:
-    """A record's values, (d,) float32; raises DataLoss if they have rotted."""
-    if isinstance(place, Tail):
-        return place.vector(row)
-    place.segment.verify_rows([row])
-    return np.asarray(place.segment.vectors[row])
-
-
-def metadata_of(place: Part | Tail, row: int) -> bytes | None:
-    """A record's metadata as it came."""
-    return place.metadata[row] if isinstance(place, Tail) else place.segment.metadata(row)
+    return answer

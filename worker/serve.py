@@ -168,9 +168,17 @@ class Worker:
 
     @staticmethod
     def _catch_up(engine: Engine, batch: list[Job]) -> None:
-        if batch:
-            version = max(job.work.manifest_version for job in batch)
-            last = max((job.work for job in batch), key=lambda w: (w.log_file, w.log_offset))
+        view = engine.view
+        behind = [
+            work
+            for work in (job.work for job in batch)
+            if work.least_lsn > view.position.lsn
+            # Who asks for everything gets the newest files too, though they say the same.
+            or (work.least_lsn >= work.log_lsn and work.manifest_version > view.manifest.version)
+        ]
+        if behind:
+            version = max(work.manifest_version for work in behind)
+            last = max(behind, key=lambda work: (work.log_file, work.log_offset))
             engine.catch_up(version, Position(last.log_file, last.log_offset, last.log_lsn))
 
     def _anonymous_bytes(self) -> int:

@@ -1,13 +1,21 @@
 """Rows that are still in the log: one table for each namespace, in memory, in order of arrival."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.rows import Rows, norm_bounds, row_norms
+from kernels.sparse import Postings, SparseVector, postings_of, sparse_scores
+from storage.columns import Columns
+from storage.columns_writer import make_columns
+from storage.filters import Filter
+from worker import sparse
+from worker.selection import Mask, Selection
 
-_ROWS_MIN = 64
+# Most namespaces of an index of many have a few rows.
+_ROWS_MIN = 8
 
 
 class Tail:
@@ -17,13 +25,15 @@ class Tail:
         self._vectors = np.empty((_ROWS_MIN, dimension), np.float32)
         self._norms = np.empty(_ROWS_MIN, np.float32)
         self._dead = np.zeros(_ROWS_MIN // 8, np.uint8)
+        self._stretches: list[_Stretch] = []
         self.ids: list[bytes] = []
         self.metadata: list[bytes | None] = []
+        self.sparse: list[bytes | None] = []
         self.lsns: list[int] = []
         self.row_of: dict[bytes, int] = {}
 
     @property
-    def live(self) -> int:
+    def live_count(self) -> int:
         """Rows that are neither replaced nor deleted."""
         return len(self.row_of)
 
@@ -32,6 +42,7 @@ class Tail:
         ids: list[bytes],
         vectors: NDArray[np.float32],
         metadata: list[bytes | None],
+        sparse_values: list[bytes | None],
         lsn: int,
     ) -> None:
         """Adds rows (m, d); a row whose id is here replaces the one before it."""
@@ -41,6 +52,7 @@ class Tail:
         self._norms[start : start + len(ids)] = row_norms(vectors)
         self.ids += ids
         self.metadata += metadata
+        self.sparse += sparse_values
         self.lsns += [lsn] * len(ids)
         for row, name in enumerate(ids, start):
             self.remove(name)
@@ -57,13 +69,10 @@ class Tail:
         """(d,) float32."""
         return np.asarray(self._vectors[row])
 
-    def norm(self, row: int) -> np.float32:
-        """The euclidean norm of a row."""
-        return np.float32(self._norms[row])
-
     def record_bytes(self, row: int) -> int:
-        """Bytes of a row's vector, id and metadata."""
-        return 4 * self._vectors.shape[1] + len(self.ids[row]) + len(self.metadata[row] or b"")
+        """Bytes of a row's vector, sparse values, id and metadata."""
+        extra = len(self.metadata[row] or b"") + len(self.sparse[row] or b"")
+        return 4 * self._vectors.shape[1] + len(self.ids[row]) + extra
 
     def rows(self) -> Rows:
         """The rows as kernels search them."""
@@ -79,6 +88,36 @@ class Tail:
         """Vectors and norms of rows."""
         return self._vectors[rows], self._norms[rows]
 
+    def mask(self, one: Filter) -> Mask:
+        """Which rows match a filter, dead ones included."""
+        masks = [
+            Selection(stretch.columns, 0, stretch.count).mask(one)
+            for stretch in self._all_stretches()
+        ]
+        return np.concatenate(masks)
+
+    def sparse_scores(self, query: SparseVector) -> tuple[NDArray[np.float64], Mask]:
+        """See kernels.sparse."""
+        found = [
+            sparse_scores(stretch.postings, query, 0, stretch.count)
+            for stretch in self._all_stretches()
+        ]
+        return np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found])
+
+    def _all_stretches(self) -> list["_Stretch"]:
+        """Stretches that cover all rows, each twice as long as the next, or longer.
+
+        A row is put into columns as often as its stretch doubles, and not for every write again.
+        """
+        stretches, count = self._stretches, len(self.ids)
+        covered = stretches[-1].stop if stretches else 0
+        if covered < count:
+            start = covered
+            while stretches and stretches[-1].count < 2 * (count - start):
+                start = stretches.pop().start
+            stretches.append(_Stretch(self, start, count))
+        return stretches
+
     def _reserve(self, count: int) -> None:
         capacity = len(self._norms)
         if count <= capacity:
@@ -88,6 +127,25 @@ class Tail:
         self._vectors = _grown(self._vectors, capacity)
         self._norms = _grown(self._norms, capacity)
         self._dead = _grown(self._dead, capacity // 8)
+
+
+class _Stretch:
+    """Some consecutive rows of a tail, in the form that a segment has them in."""
+
+    def __init__(self, tail: Tail, start: int, stop: int) -> None:
+        self.start = start
+        self.stop = stop
+        self.count = stop - start
+        self._tail = tail
+
+    @cached_property
+    def columns(self) -> Columns | None:
+        return make_columns(self._tail.metadata[self.start : self.stop])
+
+    @cached_property
+    def postings(self) -> Postings:
+        stored = self._tail.sparse[self.start : self.stop]
+        return postings_of([None if one is None else sparse.decode(one) for one in stored])
 
 
 def _grown(array: NDArray[Any], capacity: int) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.rows import Rows
+from storage import filters, metadata
 from storage.errors import DataLoss
 from storage.files import Files
 from storage.limits import DEFAULT_NAMESPACE_NAME
@@ -23,8 +23,10 @@ from storage.name_table import Named
 from storage.namespaces import NamespaceDirectory
 from storage.records import Kind, Record
 from storage.segment import Segment, hash_ids
+from torpor.internal.v1 import frames_pb2 as frames
 from torpor.internal.v1 import twin_pb2 as twin
 from torpor.v1 import data_pb2 as data
+from worker.part import Part
 from worker.tail import Tail
 
 _DEFAULT_NAME = DEFAULT_NAMESPACE_NAME.encode()
@@ -35,44 +37,15 @@ def stored_name(namespace: bytes) -> bytes:
     return b"" if namespace == _DEFAULT_NAME else namespace
 
 
-@dataclass(slots=True)
-class Part:
-    """A segment with its mask; `dead` is a bitmap, None while every row lives."""
-
-    segment: Segment
-    number: int
-    dead: NDArray[np.uint8] | None
-    dead_rows: int
-    changed: bool = False
-
-    def kill(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Marks rows dead, none given twice; returns those that were alive."""
-        if self.dead is None:
-            self.dead = np.zeros((self.segment.rows + 7) // 8, np.uint8)
-        elif not self.changed:
-            # The mask of the manifest is mapped and shared: this reader's own changes go to a copy.
-            self.dead = self.dead.copy()
-        self.changed = True
-        bits = (rows & 7).astype(np.uint8)
-        killed = np.asarray(rows[self.dead[rows >> 3] >> bits & 1 == 0])
-        np.bitwise_or.at(self.dead, killed >> 3, np.left_shift(1, killed & 7).astype(np.uint8))
-        self.dead_rows += len(killed)
-        return killed
-
-    def is_live(self, row: int) -> bool:
-        """Whether a row is not dead."""
-        return self.dead is None or not self.dead[row >> 3] >> (row & 7) & 1
-
-    def rows(self, start: int, stop: int) -> Rows:
-        """A slice as kernels search it."""
-        one = self.segment
-        return Rows(one.vectors, one.norms, start, stop, self.dead, one.norm_min, one.norm_max)
+class Unfilterable(Exception):
+    """A filter names a field that the schema of its namespace does not have."""
 
 
 @dataclass(slots=True)
 class _Count:
     records: int
     record_bytes: int
+    schema: bytes | None
 
 
 class View:
@@ -92,6 +65,8 @@ class View:
             for entry in manifest.segments
         ]
         self.tails: dict[bytes, Tail] = {}
+        # How the conditional writes that were applied here ended.
+        self.outcomes: dict[int, frames.WriteOutcome] = {}
         self._directory = NamespaceDirectory.open(files, folder, manifest)
         # Namespaces that differ from the directory; None for one that exists no more.
         self._counts: dict[bytes, _Count | None] = {}
@@ -132,7 +107,38 @@ class View:
             else:
                 yield place
 
+    def lsn(self, namespace: bytes, ids: list[bytes]) -> Iterator[int]:
+        """The LSN of each record; 0 for an id that does not exist."""
+        for place in self.locate(namespace, ids):
+            yield 0 if place is None else lsn_of(*place)
+
     # Namespaces
+
+    def check_filter(self, namespace: bytes, one: filters.Filter) -> None:
+        """Raises Unfilterable if the namespace's schema forbids a filter."""
+        encoded = self.schema(namespace)
+        if encoded is None:
+            return
+        known = data.MetadataSchema.FromString(encoded).fields
+        for key in filters.fields_of(one):
+            if key not in known:
+                raise Unfilterable(
+                    f"The filter names the field {key!r}, which the schema of namespace "
+                    f"{namespace.decode()!r} does not have: {', '.join(sorted(known))}."
+                )
+
+    def schema(self, name: bytes) -> bytes | None:
+        """The MetadataSchema that a namespace was created with."""
+        if name in self._counts:
+            own = self._counts[name]
+            return own.schema if own is not None else None
+        return self._directory.schema(name)
+
+    def schemas(self) -> dict[bytes, bytes]:
+        """All schemas, by namespace."""
+        own = {name: count.schema if count else None for name, count in self._counts.items()}
+        merged = {**self._directory.schemas(), **own}
+        return {name: schema for name, schema in merged.items() if schema is not None}
 
     def count(self, name: bytes) -> Named | None:
         """A namespace's records and their bytes; None if it does not exist."""
@@ -166,21 +172,29 @@ class View:
     # Applying
 
     def _apply(self, record: Record) -> None:
+        lsn, body = record.lsn, record.body
         match record.kind:
             case Kind.UPSERT:
-                self._upsert(twin.UpsertTwin.FromString(record.body), record.lsn)
+                self._upsert(twin.UpsertTwin.FromString(body), lsn)
+            case Kind.UPSERT_IF:
+                self._upsert_if(twin.UpsertTwin.FromString(body), lsn)
+            case Kind.UPDATE:
+                self._update(twin.UpdateTwin.FromString(body), lsn)
+            case Kind.UPDATE_BY_FILTER:
+                self._update_by_filter(twin.UpdateTwin.FromString(body), lsn)
             case Kind.DELETE_IDS:
-                request = data.DeleteRequest.FromString(record.body)
+                request = data.DeleteRequest.FromString(body)
                 name = stored_name(request.namespace.encode())
                 self._remove(name, list({one.encode(): None for one in request.ids}))
+            case Kind.DELETE_BY_FILTER:
+                self._delete_by_filter(data.DeleteRequest.FromString(body))
             case Kind.DELETE_ALL:
-                request = data.DeleteRequest.FromString(record.body)
+                request = data.DeleteRequest.FromString(body)
                 self._drop(stored_name(request.namespace.encode()))
             case Kind.CREATE_NAMESPACE:
-                created = data.CreateNamespaceRequest.FromString(record.body)
-                self._change(created.name.encode(), 0, 0)
+                self._create(data.CreateNamespaceRequest.FromString(body))
             case Kind.DELETE_NAMESPACE:
-                dropped = data.DeleteNamespaceRequest.FromString(record.body)
+                dropped = data.DeleteNamespaceRequest.FromString(body)
                 self._drop(stored_name(dropped.namespace.encode()))
 
     def _upsert(self, request: twin.UpsertTwin, lsn: int) -> None:
@@ -191,32 +205,136 @@ class View:
         self._remove(name, ids)
         packed = b"".join(vector.values for vector in vectors)
         array = np.frombuffer(packed, "<f4").reshape(len(ids), self.dimension)
-        metadata = [one.metadata if one.HasField("metadata") else None for one in vectors]
+        stored = [one.metadata if one.HasField("metadata") else None for one in vectors]
+        self._append(name, ids, array, stored, [one.sparse_values or None for one in vectors], lsn)
+
+    def _upsert_if(self, request: twin.UpsertTwin, lsn: int) -> None:
+        name = stored_name(request.namespace)
+        ids = [vector.id for vector in request.vectors]
+        conflicts = [
+            vector.id
+            for vector, found in zip(request.vectors, self.lsn(name, ids), strict=True)
+            if vector.HasField("if_lsn") and vector.if_lsn != found
+        ]
+        self.outcomes[lsn] = frames.WriteOutcome(lsn=lsn, conflicts=conflicts)
+        if not conflicts:
+            self._upsert(request, lsn)
+
+    def _update(self, request: twin.UpdateTwin, lsn: int) -> None:
+        name = stored_name(request.namespace)
+        (found,) = self.locate(name, [request.id])
+        if found is None:
+            return
+        vector, stored, sparse = vector_of(*found), metadata_of(*found), sparse_of(*found)
+        if request.values:
+            vector = np.frombuffer(request.values, "<f4")
+        if request.set_metadata:
+            stored = metadata.merger(request.set_metadata)(stored)
+        if request.sparse_values:
+            sparse = request.sparse_values
+        self._remove(name, [request.id])
+        self._append(name, [request.id], vector[None], [stored], [sparse], lsn)
+
+    def _update_by_filter(self, request: twin.UpdateTwin, lsn: int) -> None:
+        name = stored_name(request.namespace)
+        outcome = self.outcomes[lsn] = frames.WriteOutcome(lsn=lsn)
+        try:
+            matching = self.matching(name, request.filter)
+        except Unfilterable as error:
+            outcome.refusal = str(error)
+            return
+        merge = metadata.merger(request.set_metadata)
+        # Found first and changed then: what is changed comes to lie in the tail.
+        for place, rows in matching:
+            outcome.matched += len(rows)
+            if isinstance(place, Tail):
+                ids = [place.ids[row] for row in rows.tolist()]
+                stored = [place.metadata[row] for row in rows.tolist()]
+                sparse = [place.sparse[row] for row in rows.tolist()]
+                vectors, _ = place.gather(rows.tolist())
+            else:
+                ids, stored = place.segment.ids(rows), place.segment.metadata_of(rows)
+                sparse = [place.segment.sparse(row) for row in rows.tolist()]
+                place.segment.verify_rows(rows.tolist())
+                vectors = place.segment.vectors[rows]
+            self._kill(name, place, rows)
+            self._append(name, ids, vectors, list(map(merge, stored)), sparse, lsn)
+
+    def _delete_by_filter(self, request: data.DeleteRequest) -> None:
+        name = stored_name(request.namespace.encode())
+        try:
+            matching = self.matching(name, request.filter.SerializeToString())
+        except Unfilterable:
+            return
+        for place, rows in matching:
+            self._kill(name, place, rows)
+
+    def matching(self, name: bytes, encoded: bytes) -> list[tuple[Part | Tail, NDArray[np.int64]]]:
+        """The live rows of a namespace that match a filter, by place; raises Unfilterable."""
+        one = filters.parse(encoded)
+        assert one is not None
+        self.check_filter(name, one)
+        found: list[tuple[Part | Tail, NDArray[np.int64]]] = []
+        for part in self.parts:
+            start, stop = part.segment.namespace_rows(name)
+            if start < stop:
+                found.append((part, part.matching(one, start, stop)))
+        tail = self.tails.get(name)
+        if tail is not None:
+            rows = tail.rows().live(np.flatnonzero(tail.mask(one)))
+            found.append((tail, rows))
+        return [(place, rows) for place, rows in found if len(rows)]
+
+    def _append(
+        self,
+        name: bytes,
+        ids: list[bytes],
+        vectors: NDArray[np.float32],
+        stored: list[bytes | None],
+        sparse: list[bytes | None],
+        lsn: int,
+    ) -> None:
         if name not in self.tails:
             self.tails[name] = Tail(self.dimension)
-        self.tails[name].append(ids, array, metadata, lsn)
-        size = len(packed) + sum(map(len, ids)) + sum(len(one or b"") for one in metadata)
+        self.tails[name].append(ids, vectors, stored, sparse, lsn)
+        size = vectors.nbytes + sum(map(len, ids))
+        size += sum(len(one or b"") for one in (*stored, *sparse))
         self._change(name, len(ids), size)
 
     def _remove(self, name: bytes, ids: list[bytes]) -> None:
-        records = size = 0
         hashes = hash_ids(name, ids) if self.parts else None
         for part in self.parts:
             assert hashes is not None
             rows = np.array(part.segment.find(name, ids, hashes), np.int64)
-            rows = rows[rows >= 0]
-            if len(rows):
-                killed = part.kill(rows)
-                records += len(killed)
-                size += sum(part.segment.record_bytes(row) for row in killed.tolist())
+            self._kill(name, part, rows[rows >= 0])
         tail = self.tails.get(name)
         if tail is not None:
-            for one in ids:
-                if (row := tail.remove(one)) is not None:
-                    records += 1
-                    size += tail.record_bytes(row)
-        if records:
-            self._change(name, -records, -size)
+            rows = np.array([tail.row_of.get(one, -1) for one in ids], np.int64)
+            self._kill(name, tail, rows[rows >= 0])
+
+    def _kill(self, name: bytes, place: Part | Tail, rows: NDArray[np.int64]) -> None:
+        """Removes rows of a namespace, dead or alive."""
+        if not len(rows):
+            return
+        if isinstance(place, Tail):
+            killed = rows.tolist()
+            size = sum(map(place.record_bytes, killed))
+            for row in killed:
+                place.remove(place.ids[row])
+        else:
+            killed = place.kill(rows).tolist()
+            size = sum(map(place.segment.record_bytes, killed))
+        if killed:
+            self._change(name, -len(killed), -size)
+
+    def _create(self, request: data.CreateNamespaceRequest) -> None:
+        name = request.name.encode()
+        if self.count(name) is None:
+            self._change(name, 0, 0)
+            if request.HasField("schema"):
+                own = self._counts[name]
+                assert own is not None
+                own.schema = request.schema.SerializeToString(deterministic=True)
 
     def _drop(self, name: bytes) -> None:
         count = self.count(name)
@@ -237,5 +355,29 @@ class View:
         if before is None:
             self.total_namespaces += 1
             before = Named(name, 0, 0)
-        self._counts[name] = _Count(before.first + records, before.second + size)
+        schema = self.schema(name)
+        self._counts[name] = _Count(before.first + records, before.second + size, schema)
         self.total_records += records
+
+
+def vector_of(place: Part | Tail, row: int) -> NDArray[np.float32]:
+    """A record's values, (d,) float32; raises DataLoss if they have rotted."""
+    if isinstance(place, Tail):
+        return place.vector(row)
+    place.segment.verify_rows([row])
+    return np.asarray(place.segment.vectors[row])
+
+
+def metadata_of(place: Part | Tail, row: int) -> bytes | None:
+    """A record's metadata as it came."""
+    return place.metadata[row] if isinstance(place, Tail) else place.segment.metadata(row)
+
+
+def sparse_of(place: Part | Tail, row: int) -> bytes | None:
+    """A record's sparse values as they came."""
+    return place.sparse[row] if isinstance(place, Tail) else place.segment.sparse(row)
+
+
+def lsn_of(place: Part | Tail, row: int) -> int:
+    """The write that last changed a record."""
+    return place.lsns[row] if isinstance(place, Tail) else int(place.segment.lsns[row])

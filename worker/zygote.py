@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from kernels.numpy_backend import NumpyBackend
-from kernels.queries import Queries
+from kernels.queries import Ask, Queries
 from kernels.rows import Rows, norm_bounds, row_norms
 from kernels.topk import search
 from worker.builder import build
@@ -153,4 +153,4 @@ def _warm_up() -> None:
     low, high = norm_bounds(norms)
     rows = Rows(vectors, norms, 0, len(vectors), None, low, high)
     for count in (1, 8):
-        search(NumpyBackend(), rows, Queries.of(vectors[:count], "cosine"), [3] * count)
+        search(NumpyBackend(), rows, Queries.of(vectors[:count], "cosine"), [Ask(3)] * count)

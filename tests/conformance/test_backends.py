@@ -14,7 +14,7 @@ from kernels.backend import Backend
 from kernels.errors import Interrupted
 from kernels.exact import score, to_wire
 from kernels.numpy_backend import NumpyBackend
-from kernels.queries import Metric, Queries
+from kernels.queries import Ask, Metric, Queries
 from kernels.rows import Rows, norm_bounds, row_norms
 from kernels.topk import Hits, search
 
@@ -50,7 +50,7 @@ def brute_force(rows: Rows, query: Vectors, k: int, metric: Metric) -> Hits:
 
 
 def check(backend: str, rows: Rows, queries: Vectors, ks: list[int], metric: Metric) -> None:
-    found = search(BACKENDS[backend](), rows, Queries.of(queries, metric), ks)
+    found = search(BACKENDS[backend](), rows, Queries.of(queries, metric), [Ask(k) for k in ks])
     for query, k, hits in zip(queries, ks, found, strict=True):
         expected = brute_force(rows, query, k, metric)
         np.testing.assert_array_equal(hits.rows, expected.rows)
@@ -79,7 +79,9 @@ def test_scores_are_right_to_float64(backend: str, metric: Metric) -> None:
     random = np.random.default_rng(5)
     vectors = random.standard_normal((20, 50)).astype(np.float32)
     query = random.standard_normal(50).astype(np.float32)
-    hits = search(BACKENDS[backend](), rows_of(vectors), Queries.of(query[None], metric), [20])[0]
+    hits = search(
+        BACKENDS[backend](), rows_of(vectors), Queries.of(query[None], metric), [Ask(20)]
+    )[0]
     q = [Fraction(float(v)) for v in query]
     for row, found in zip(hits.rows, hits.scores, strict=True):
         x = [Fraction(float(v)) for v in vectors[row]]
@@ -112,7 +114,7 @@ def test_a_slice_and_dead_rows(backend: str, metric: Metric) -> None:
 def test_nothing_to_find(backend: str, metric: Metric, dead: set[int] | None) -> None:
     vectors = np.ones((50, 4), np.float32)
     rows = rows_of(vectors, 10, 10) if dead is None else rows_of(vectors, dead=dead)
-    (hits,) = search(BACKENDS[backend](), rows, Queries.of(vectors[:1], metric), [5])
+    (hits,) = search(BACKENDS[backend](), rows, Queries.of(vectors[:1], metric), [Ask(5)])
     assert len(hits.rows) == len(hits.scores) == 0
 
 
@@ -132,7 +134,7 @@ def test_equal_rows_come_in_their_order(backend: str, metric: Metric, count: int
 def test_ties_are_kept_for_a_caller_who_breaks_them(backend: str, metric: Metric) -> None:
     vectors = np.tile(np.eye(4, dtype=np.float32), (25, 1))
     queries = Queries.of(vectors[:1], metric)
-    (hits,) = search(BACKENDS[backend](), rows_of(vectors), queries, [3], keep_ties=True)
+    (hits,) = search(BACKENDS[backend](), rows_of(vectors), queries, [Ask(3)], keep_ties=True)
     assert hits.rows.tolist() == list(range(0, 100, 4))
 
 
@@ -176,7 +178,7 @@ def test_data_far_from_the_origin(backend: str, metric: Metric) -> None:
 def test_a_row_is_at_distance_zero_from_itself(backend: str) -> None:
     vectors = np.random.default_rng(8).standard_normal((500, 100)).astype(np.float32)
     hits = search(
-        BACKENDS[backend](), rows_of(vectors), Queries.of(vectors, "euclidean"), [1] * 500
+        BACKENDS[backend](), rows_of(vectors), Queries.of(vectors, "euclidean"), [Ask(1)] * 500
     )
     assert [one.rows[0] for one in hits] == list(range(500))
     assert all(one.scores[0] == 0.0 for one in hits)
@@ -190,10 +192,10 @@ def test_batch_and_threads_never_change_an_answer(backend: str, metric: Metric) 
     vectors[random.integers(0, 20_000, 5_000)] = vectors[7]
     queries = random.standard_normal((300, 48)).astype(np.float32)
     rows = rows_of(vectors)
-    together = search(BACKENDS[backend](), rows, Queries.of(queries, metric), [10] * 300)
+    together = search(BACKENDS[backend](), rows, Queries.of(queries, metric), [Ask(10)] * 300)
     for number in range(0, 300, 37):
         one = Queries.of(queries[number : number + 1], metric)
-        (alone,) = search(BACKENDS[backend](), rows, one, [10])
+        (alone,) = search(BACKENDS[backend](), rows, one, [Ask(10)])
         np.testing.assert_array_equal(alone.rows, together[number].rows)
         np.testing.assert_array_equal(alone.scores, together[number].scores)
 
@@ -203,10 +205,10 @@ def test_two_threads_answer_as_one(metric: Metric) -> None:
     random = np.random.default_rng(12)
     vectors = random.standard_normal((9_000, 48)).astype(np.float32)
     queries = Queries.of(random.standard_normal((5, 48)).astype(np.float32), metric)
-    one = search(NumpyBackend(1), rows_of(vectors), queries, [10] * 5)
+    one = search(NumpyBackend(1), rows_of(vectors), queries, [Ask(10)] * 5)
     two = NumpyBackend(2)
     try:
-        for a, b in zip(one, search(two, rows_of(vectors), queries, [10] * 5), strict=True):
+        for a, b in zip(one, search(two, rows_of(vectors), queries, [Ask(10)] * 5), strict=True):
             np.testing.assert_array_equal(a.rows, b.rows)
             np.testing.assert_array_equal(a.scores, b.scores)
     finally:
@@ -237,7 +239,7 @@ def test_a_search_that_nobody_waits_for_stops_between_blocks(backend: str, metri
 
     queries = Queries.of(vectors[:1], metric)
     with pytest.raises(Interrupted):
-        search(BACKENDS[backend](), rows_of(vectors), queries, [1], keep_going)
+        search(BACKENDS[backend](), rows_of(vectors), queries, [Ask(1)], keep_going)
     assert len(asked) == 1
 
 

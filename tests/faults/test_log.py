@@ -260,11 +260,11 @@ def test_a_newer_log_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_record_of_an_unknown_kind_is_refused_by_name() -> None:
     disk = FakeFiles()
-    record = NewRecord(9, b"from the future", 1)
+    record = NewRecord(99, b"from the future", 1)
     end = open_writer(disk).append([record])
-    with pytest.raises(FormatTooNew, match=r"0000000001\.log has a record of kind 9"):
+    with pytest.raises(FormatTooNew, match=r"0000000001\.log has a record of kind 99"):
         recover(disk, FOLDER, Position())
-    with pytest.raises(FormatTooNew, match=r"0000000001\.log has a record of kind 9"):
+    with pytest.raises(FormatTooNew, match=r"0000000001\.log has a record of kind 99"):
         read(disk, end)
 
 

@@ -83,6 +83,7 @@ def query(row: int, end: Position, **more: int) -> bytes:
     request = twin.QueryTwin(top_k=1, vector=ROWS[row].tobytes()).SerializeToString()
     work = frames.Work(kind=frames.WORK_KIND_QUERY, request=request, manifest_version=1, **more)
     work.log_file, work.log_offset, work.log_lsn = end.file, end.offset, end.lsn
+    work.least_lsn = end.lsn
     return work.SerializeToString()
 
 

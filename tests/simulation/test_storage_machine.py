@@ -8,7 +8,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kernels.numpy_backend import NumpyBackend
 from storage import manifest as manifests
 from storage.errors import StorageError
 from storage.log_reader import recover
@@ -16,11 +15,11 @@ from storage.log_writer import LogWriter
 from storage.manifest import Manifest, load, remove_leftovers, store
 from storage.records import Kind, NewRecord
 from tests.faults.disk import FakeFiles, PowerCut, cut_at, fail_at
+from tests.queries import answer, struct
 from torpor.internal.v1 import twin_pb2 as twin
 from torpor.v1 import data_pb2 as data
 from worker.builder import Order, run
-from worker.search import metadata_of, run_queries, vector_of
-from worker.view import View
+from worker.view import View, metadata_of, vector_of
 
 FOLDER = Path("/index")
 DIMENSION = 3
@@ -31,7 +30,7 @@ Model = dict[str, dict[str, Record]]
 names = st.sampled_from(["", "a", "b", "ä"])
 ids = st.sampled_from([f"id{number}" for number in range(8)])
 values = st.tuples(*[st.integers(-3, 3).map(float)] * DIMENSION)
-metadata = st.sampled_from([None, b"", b"\n\x05\n\x01k\x12\x00"])
+metadata = st.sampled_from([None, b"", struct({"k": "v"})])
 
 
 class StorageMachine(RuleBasedStateMachine):
@@ -130,7 +129,7 @@ class StorageMachine(RuleBasedStateMachine):
 
     def build(self, order: Order) -> None:
         order = {**order, "number": self.manifest.next_number}
-        built = run(self.disk, FOLDER, DIMENSION, order)
+        built, _ = run(self.disk, FOLDER, DIMENSION, order)
         # What the router commits is what crossed the socket.
         built = manifests.decode(manifests.encode(built), "")
         try:
@@ -213,17 +212,16 @@ class StorageMachine(RuleBasedStateMachine):
     def finds_the_nearest(self) -> None:
         view = self.view()
         query = (1.0, -2.0, 0.5)
-        request = twin.QueryTwin(top_k=4, vector=np.array(query, np.float32).tobytes())
         for name, records in self.model.items():
-            (answer,) = run_queries(
-                view, NumpyBackend(), "euclidean", name.encode(), [request], lambda: True
+            request = twin.QueryTwin(
+                top_k=4, vector=np.array(query, np.float32).tobytes(), namespace=name.encode()
             )
             distances = {
                 one: sum((a - b) ** 2 for a, b in zip(vector, query, strict=True))
                 for one, (vector, _) in records.items()
             }
             expected = sorted(distances, key=lambda one: (distances[one], one.encode()))[:4]
-            found = twin.QueryResponseTwin.FromString(answer).matches
+            found = answer(view, "euclidean", request).matches
             assert [match.id.decode() for match in found] == expected
 
     def teardown(self) -> None:

@@ -181,8 +181,8 @@ def test_indexes_without_a_catalog_are_reported_and_not_removed(tmp_path: Path) 
 def test_a_newer_catalog_is_refused_by_name(tmp_path: Path) -> None:
     rows_in(tmp_path)
     with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
-        connection.execute("PRAGMA user_version=2")
-    with pytest.raises(FormatTooNew, match=f"{FILE_NAME} has format 2"):
+        connection.execute("PRAGMA user_version=3")
+    with pytest.raises(FormatTooNew, match=f"{FILE_NAME} has format 3"):
         Catalog.open(Files(), tmp_path)
 
 

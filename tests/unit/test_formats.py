@@ -39,6 +39,8 @@ MANIFEST = Manifest(
     ),
 )
 NAMESPACES = [Named(b"", 3, 2**40), Named(b"a", 0, 0), Named("größer".encode(), 2**33, 1)]
+SCHEMAS = {b"": b"\x0a\x03one", "größer".encode(): b"\x0a\x03two"}
+PAGE_KEY = bytes(range(32))
 ROWS = [
     IndexRow(
         id="0123456789abcdef",
@@ -107,37 +109,54 @@ def test_the_manifest_is_read_and_written_as_format_1_says() -> None:
     assert manifests.encode(MANIFEST) == content
 
 
-def test_the_namespaces_are_read_and_written_as_format_1_says() -> None:
-    content = (GOLDEN / "namespaces-1").read_bytes()
-    assert list(NamespaceDirectory(memoryview(content), "golden")) == NAMESPACES
-    assert namespaces.encode(NAMESPACES) == content
+def test_the_namespaces_of_format_1_are_read() -> None:
+    directory = NamespaceDirectory(memoryview((GOLDEN / "namespaces-1").read_bytes()), "golden")
+    assert list(directory) == NAMESPACES and not directory.schemas()
 
 
-def golden_catalog(path: Path) -> Path:
-    """A database with the content of the golden one."""
+def test_the_namespaces_are_read_and_written_as_format_2_says() -> None:
+    content = (GOLDEN / "namespaces-2").read_bytes()
+    directory = NamespaceDirectory(memoryview(content), "golden")
+    assert list(directory) == NAMESPACES and directory.schemas() == SCHEMAS
+    assert namespaces.encode(NAMESPACES, SCHEMAS) == content
+
+
+def golden_catalog(path: Path, version: int) -> Path:
+    """A database with the content of a golden one."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.executescript((GOLDEN / "catalog-1.sql").read_text())
+        connection.executescript((GOLDEN / f"catalog-{version}.sql").read_text())
     return path
 
 
 def content_of(path: Path) -> list[list[tuple[object, ...]]]:
     """A database's format version, tables and rows."""
-    questions = ("PRAGMA user_version", "SELECT sql FROM sqlite_master", "SELECT * FROM indexes")
+    tables = ("sqlite_master", "indexes", "keys")
+    questions = ["PRAGMA user_version", *(f"SELECT * FROM {one}" for one in tables)]
+    questions[1] = "SELECT sql FROM sqlite_master ORDER BY name"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         return [connection.execute(question).fetchall() for question in questions]
 
 
-def test_the_catalog_of_format_1_is_read(tmp_path: Path) -> None:
-    golden_catalog(tmp_path / FILE_NAME)
-    catalog = Catalog.open(Files(), tmp_path)
-    assert catalog.all_rows() == ROWS
-    catalog.close()
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_catalogs_of_the_last_two_formats_are_read(tmp_path: Path, version: int) -> None:
+    golden_catalog(tmp_path / FILE_NAME, version)
+    keys = set()
+    for _ in range(2):
+        catalog = Catalog.open(Files(), tmp_path)
+        assert catalog.all_rows() == ROWS
+        keys.add(catalog.page_key())
+        catalog.close()
+    (key,) = keys
+    assert len(key) == 32 and (version == 1 or key == PAGE_KEY)
 
 
-def test_the_catalog_is_written_as_format_1_says(tmp_path: Path) -> None:
+def test_the_catalog_is_written_as_format_2_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.catalog.secrets.token_bytes", lambda _: PAGE_KEY)
     catalog = Catalog.open(Files(), tmp_path)
     for row in ROWS:
         catalog.create(row)
     catalog.close()
-    golden = golden_catalog(tmp_path / "golden.sqlite")
+    golden = golden_catalog(tmp_path / "golden.sqlite", 2)
     assert content_of(tmp_path / FILE_NAME) == content_of(golden)

@@ -24,7 +24,7 @@ def test_a_directory_answers_as_a_sorted_dict_would(
     counts: dict[bytes, tuple[int, int]], probe: bytes
 ) -> None:
     entries = [Named(name, *counts[name]) for name in sorted(counts)]
-    directory = NamespaceDirectory(memoryview(namespaces.encode(entries)), "here")
+    directory = NamespaceDirectory(memoryview(namespaces.encode(entries, {})), "here")
     assert len(directory) == len(entries)
     assert list(directory) == entries
     assert directory.total_records == sum(records for records, _ in counts.values())
@@ -49,13 +49,13 @@ def test_a_directory_is_found_through_its_manifest(tmp_path: Path) -> None:
     manifest = replace(Manifest(), namespaces=name)
     with pytest.raises(DataLoss, match=r"0000000012\.namespaces is missing"):
         NamespaceDirectory.open(files, tmp_path, manifest)
-    files.write_new(tmp_path / name, [namespaces.encode([Named(b"a", 3, 4)])])
+    files.write_new(tmp_path / name, [namespaces.encode([Named(b"a", 3, 4)], {})])
     assert list(NamespaceDirectory.open(files, tmp_path, manifest)) == [Named(b"a", 3, 4)]
 
 
 def test_a_damaged_directory_is_never_served() -> None:
     entries = [Named(b"", 1, 2), Named(b"one", 3, 4), Named(b"two", 5, 6)]
-    content = namespaces.encode(entries)
+    content = namespaces.encode(entries, {})
     for at in range(len(content)):
         changed = bytearray(content)
         changed[at] ^= 1 << at % 8
@@ -67,7 +67,7 @@ def test_a_damaged_directory_is_never_served() -> None:
 
 def test_a_newer_directory_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("storage.namespaces.FORMAT", 2)
-        content = namespaces.encode([])
-    with pytest.raises(FormatTooNew, match="The file here has format 2"):
+        patch.setattr("storage.namespaces.FORMAT", 3)
+        content = namespaces.encode([], {})
+    with pytest.raises(FormatTooNew, match="The file here has format 3"):
         NamespaceDirectory(memoryview(content), "here")

@@ -31,6 +31,10 @@ def test_the_meaning_of_a_kind_never_changes() -> None:
         "DELETE_ALL": 3,
         "CREATE_NAMESPACE": 4,
         "DELETE_NAMESPACE": 5,
+        "UPDATE": 6,
+        "UPDATE_BY_FILTER": 7,
+        "DELETE_BY_FILTER": 8,
+        "UPSERT_IF": 9,
     }
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels.numpy_backend import NumpyBackend
 from storage import manifest as manifests
 from storage.errors import DataLoss, FormatTooNew
 from storage.files import Files
@@ -16,14 +15,15 @@ from storage.manifest import Manifest
 from storage.masks import encode_mask, read_mask
 from storage.records import Kind, NewRecord
 from storage.segment import Segment, hash_ids
+from tests.queries import answer, struct
 from torpor.internal.v1 import twin_pb2 as twin
 from worker.builder import run
-from worker.search import run_queries
 from worker.verify import main, verify
 from worker.view import View
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 DIMENSION = 64
+METADATA = struct({"k": "v"})
 VECTORS = np.random.default_rng(1).standard_normal((900, DIMENSION)).astype(np.float32)
 
 
@@ -32,7 +32,7 @@ def upsert(namespace: str, first: int, last: int, vectors: np.ndarray = VECTORS)
     for number in range(first, last):
         one = request.vectors.add(id=b"%04d" % number, values=vectors[number].tobytes())
         if number % 2:
-            one.metadata = b"" if number % 3 else b"\n\x05\n\x01k\x12\x00"
+            one.metadata = b"" if number % 3 else METADATA
     return NewRecord(Kind.UPSERT, request.SerializeToString(), last - first)
 
 
@@ -46,7 +46,7 @@ def folded(folder: Path, *batches: NewRecord) -> Manifest:
         end = writer.append([batch])
         manifest = manifests.load(files, folder)
         order = {"kind": "fold", "end": end, "number": manifest.next_number}
-        manifests.store(files, folder, run(files, folder, len(VECTORS[0]), order))
+        manifests.store(files, folder, run(files, folder, len(VECTORS[0]), order)[0])
     writer.close()
     return manifests.load(files, folder)
 
@@ -80,7 +80,7 @@ def test_rows_come_back_as_they_went(folder: Path) -> None:
     ids = [b"%04d" % number for number in range(300, 900)]
     assert [segment.id(row) for row in range(600)] == ids
     np.testing.assert_array_equal(segment.vectors, VECTORS[300:900])
-    assert [segment.metadata(row) for row in (0, 1, 3)] == [None, b"", b"\n\x05\n\x01k\x12\x00"]
+    assert [segment.metadata(row) for row in (0, 1, 3)] == [None, b"", METADATA]
     assert set(segment.lsns.tolist()) == {2}
     assert segment.vectors.ctypes.data % 64 == segment.norms.ctypes.data % 64 == 0
 
@@ -149,7 +149,7 @@ def test_rot_in_vectors_is_found_by_verify_by_merges_and_for_rows_that_are_found
     view = View(files, folder, manifest, DIMENSION)
     rotten = twin.QueryTwin(top_k=1, vector=VECTORS[row].tobytes())
     with pytest.raises(DataLoss, match=path.name):
-        run_queries(view, NumpyBackend(), "euclidean", b"", [rotten], lambda: True)
+        answer(view, "euclidean", rotten)
 
 
 def test_a_block_of_rows_is_verified_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +194,7 @@ def test_masks_are_read_back_and_their_damage_is_found(tmp_path: Path) -> None:
 
 def newer(content: bytes) -> bytes:
     """The same file as a later format would begin."""
-    return content[:8] + (2).to_bytes(4, "little") + content[12:]
+    return content[:8] + (9).to_bytes(4, "little") + content[12:]
 
 
 def test_newer_formats_are_refused_by_name(folder: Path, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def make_golden(folder: Path) -> None:
         end = writer.append([one])
         manifest = manifests.load(files, folder)
         order = {"kind": "fold", "end": end, "number": manifest.next_number}
-        manifests.store(files, folder, run(files, folder, 4, order))
+        manifests.store(files, folder, run(files, folder, 4, order)[0])
     for log in folder.glob("*.log"):
         log.unlink()
 

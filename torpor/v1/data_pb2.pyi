@@ -274,8 +274,9 @@ class DeleteRequest(_message.Message):
 
     @_builtins.property
     def filter(self) -> _struct_pb2.Struct:
-        """Deletes the records that match; not empty. Wakes nothing: it is decided by what is stored when
-        the deletion takes its place in the order of writes, and done when that is next read or folded.
+        """Deletes the records that match; not empty. Wakes nothing: which records match is decided by the
+        deletion's place in the order of writes, and worked out when the index is next read or folded.
+        A filter that the namespace's schema forbids deletes nothing.
         """
 
     def __init__(
@@ -890,7 +891,9 @@ class QueryBatchRequest(_message.Message):
     CURRENT_VIEW_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     at_least_lsn: _builtins.int
+    """At least this LSN."""
     current_view: _builtins.bool
+    """True: whatever the worker has seen already."""
     index: _builtins.str
     """The index, where call metadata does not name it."""
     @_builtins.property

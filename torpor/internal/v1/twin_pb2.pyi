@@ -395,6 +395,54 @@ class QueryBatchResponseTwin(_message.Message):
 Global___QueryBatchResponseTwin: _TypeAlias = QueryBatchResponseTwin  # noqa: Y015
 
 @_typing.final
+class ListItemTwin(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListItemTwin: _TypeAlias = ListItemTwin  # noqa: Y015
+
+@_typing.final
+class ListResponseTwin(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTORS_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.bytes
+    @_builtins.property
+    def vectors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListItemTwin]: ...
+    @_builtins.property
+    def usage(self) -> Global___UsageTwin: ...
+    def __init__(
+        self,
+        *,
+        vectors: _abc.Iterable[Global___ListItemTwin] | None = ...,
+        namespace: _builtins.bytes = ...,
+        usage: Global___UsageTwin | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_usage", b"_usage", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usage", b"_usage", "namespace", b"namespace", "usage", b"usage", "vectors", b"vectors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__usage: _TypeAlias = _typing.Literal["usage"]  # noqa: Y015
+    _WhichOneofArgType__usage: _TypeAlias = _typing.Literal["_usage", b"_usage"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage) -> _WhichOneofReturnType__usage | None: ...
+
+Global___ListResponseTwin: _TypeAlias = ListResponseTwin  # noqa: Y015
+
+@_typing.final
 class FetchEntryTwin(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

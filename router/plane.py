@@ -1,0 +1,108 @@
+"""What all data methods share: finding the index of a call, and asking its worker."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from router.call import Call, Reply
+from router.errors import InvalidArgument, Overloaded
+from router.index import LiveIndex
+from router.limits import SERVER_REQUEST_BYTES_MAX
+from router.node import Node
+from router.requests import Answer
+from router.tokens import Tokens
+from storage.catalog import IndexRow
+from torpor.internal.v1 import frames_pb2 as frames
+from torpor.v1 import data_pb2 as data
+
+INDEX_METADATA = "torpor-index"
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class Plane:
+    """The indexes of a server as data methods reach them."""
+
+    def __init__(self, node: Node, tokens: Tokens) -> None:
+        self._node = node
+        self._tokens = tokens
+        self._bytes = 0
+
+    def bounded(
+        self, method: Callable[[bytes, Call], Awaitable[Reply]]
+    ) -> Callable[[bytes, Call], Awaitable[Reply]]:
+        """Counts the bytes of the requests that the whole server holds."""
+
+        async def handle(body: bytes, call: Call) -> Reply:
+            if self._bytes + len(body) > SERVER_REQUEST_BYTES_MAX:
+                raise Overloaded(
+                    f"The server holds {self._bytes} bytes of requests; at most "
+                    f"{SERVER_REQUEST_BYTES_MAX}."
+                )
+            self._bytes += len(body)
+            try:
+                return await method(body, call)
+            finally:
+                self._bytes -= len(body)
+
+        return handle
+
+    @asynccontextmanager
+    async def index(self, field: str, call: Call) -> AsyncIterator[tuple[IndexRow, LiveIndex]]:
+        """The index that the call's metadata or the request's field names."""
+        named = call.metadata.get(INDEX_METADATA, "")
+        if named and field and named != field:
+            raise InvalidArgument(
+                f"The metadata {INDEX_METADATA} names index {named!r}, the request {field!r}."
+            )
+        if not (named or field):
+            raise InvalidArgument(
+                f"Name the index in the call metadata {INDEX_METADATA} or in the field index."
+            )
+        index = self._node.find(named or field)
+        async with self._node.use(index) as live:
+            yield index.row, live
+
+    async def ask(
+        self,
+        live: LiveIndex,
+        kind: frames.WorkKind.ValueType,
+        body: bytes,
+        call: Call,
+        least_lsn: int | None = None,
+    ) -> Answer:
+        """The worker's answer to a read."""
+        answer = await live.supervisor.ask(kind, body, call.deadline_ns, least_lsn)
+        live.answered()
+        return answer
+
+    async def count(
+        self, live: LiveIndex, question: frames.CountRequest, call: Call
+    ) -> tuple[frames.Counts, Metadata]:
+        """Counts namespaces: from the folded directory, or by the worker while writes are not."""
+        if live.folded:
+            lsn = live.position()[1].lsn
+            return await live.count(question), lsn_metadata(lsn)
+        body = question.SerializeToString()
+        answer = await self.ask(live, frames.WORK_KIND_COUNT, body, call)
+        return frames.Counts.FromString(answer.response), read_metadata(answer)
+
+    def after(self, token: str, *request: bytes) -> bytes:
+        """The last entry of the page before; raises InvalidArgument."""
+        return self._tokens.read(token, *request)
+
+    def pagination(self, last: bytes, *request: bytes) -> data.Pagination:
+        """What asks for the page that follows `last`."""
+        return data.Pagination(next=self._tokens.write(last, *request))
+
+
+def lsn_metadata(lsn: int) -> Metadata:
+    """What is said ahead of the answer to a write."""
+    return (("torpor-lsn", str(lsn)),)
+
+
+def read_metadata(answer: Answer) -> Metadata:
+    """What is said ahead of a worker's answer."""
+    metadata = lsn_metadata(answer.lsn)
+    if answer.wake_ms is not None:
+        metadata += (("torpor-wake-ms", f"{answer.wake_ms:.2f}"),)
+    return metadata

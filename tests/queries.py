@@ -1,0 +1,28 @@
+"""Asking a view without a server, and metadata by hand: for tests of storage and of workers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.struct_pb2 import Struct
+
+from kernels.numpy_backend import NumpyBackend
+from kernels.queries import Metric
+from torpor.internal.v1 import twin_pb2 as twin
+from worker.search import Question, Searcher, response
+from worker.view import View
+
+
+def struct(fields: Mapping[str, Any]) -> bytes:
+    """The wire bytes of a google.protobuf.Struct."""
+    made = Struct()
+    made.update(dict(fields))
+    return made.SerializeToString()
+
+
+def answer(view: View, metric: Metric, request: twin.QueryTwin) -> twin.QueryResponseTwin:
+    """What a worker answers to a query."""
+    question = Question(request)
+    searcher = Searcher(view, NumpyBackend(), metric, lambda: True)
+    for namespace in question.namespaces:
+        searcher.run(namespace, [question])
+    return response(question, metric)

@@ -1,0 +1,94 @@
+"""A segment with what is dead of it, as a reader sees it."""
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.codes import Codes
+from kernels.rows import Rows
+from kernels.sparse import Postings, SparseVector, sparse_scores
+from storage.columns import Columns
+from storage.columns_writer import make_columns
+from storage.filters import Filter
+from storage.segment import Segment
+from worker.selection import Mask, RowList, Selection
+
+
+class Part:
+    """A segment with its mask; `dead` is a bitmap, None while every row lives."""
+
+    def __init__(
+        self, segment: Segment, number: int, dead: NDArray[np.uint8] | None, dead_rows: int
+    ) -> None:
+        self.segment = segment
+        self.number = number
+        self.dead = dead
+        self.dead_rows = dead_rows
+        self.changed = False
+
+    def kill(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Marks rows dead, none given twice; returns those that were alive."""
+        if self.dead is None:
+            self.dead = np.zeros((self.segment.rows + 7) // 8, np.uint8)
+        elif not self.changed:
+            # The mask of the manifest is mapped and shared: this reader's own changes go to a copy.
+            self.dead = self.dead.copy()
+        self.changed = True
+        killed = self.live(rows)
+        np.bitwise_or.at(self.dead, killed >> 3, np.left_shift(1, killed & 7).astype(np.uint8))
+        self.dead_rows += len(killed)
+        return killed
+
+    def is_live(self, row: int) -> bool:
+        """Whether a row is not dead."""
+        return self.dead is None or not self.dead[row >> 3] >> (row & 7) & 1
+
+    def live(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of `rows` that are not dead, in the same order."""
+        return self.rows(0, self.segment.rows).live(rows)
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """A slice as kernels search it."""
+        one = self.segment
+        bounds = (one.norm_min, one.norm_max)
+        return Rows(one.vectors, one.norms, start, stop, self.dead, *bounds, self._codes)
+
+    def select(self, one: Filter, start: int, stop: int) -> tuple[RowList | None, Mask | None]:
+        """The rows of a slice that match, dead ones included: listed, or as a mask over the slice."""
+        return Selection(self._columns, start, stop).select(one)
+
+    def matching(self, one: Filter, start: int, stop: int) -> NDArray[np.int64]:
+        """The live rows of a slice that match, ascending."""
+        rows, mask = self.select(one, start, stop)
+        if rows is None:
+            assert mask is not None
+            rows = np.flatnonzero(mask) + start
+        return self.live(rows)
+
+    def sparse_scores(
+        self, query: SparseVector, start: int, stop: int
+    ) -> tuple[NDArray[np.float64], Mask]:
+        """See kernels.sparse."""
+        if self._postings is None:
+            return np.zeros(stop - start), np.zeros(stop - start, np.bool_)
+        return sparse_scores(self._postings, query, start, stop)
+
+    @cached_property
+    def _columns(self) -> Columns | None:
+        if not self.segment.has_columns:
+            return make_columns(self.segment.metadata(row) for row in range(self.segment.rows))
+        return self.segment.columns
+
+    @cached_property
+    def _codes(self) -> Codes | None:
+        stored = self.segment.codes()
+        if stored is None:
+            return None
+        values, scales, errors, centre = stored
+        return Codes(values, scales, errors, centre[:-1], float(centre[-1]))
+
+    @cached_property
+    def _postings(self) -> Postings | None:
+        stored = self.segment.postings()
+        return None if stored is None else Postings(*stored)
