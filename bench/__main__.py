@@ -10,6 +10,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 QUESTIONS = {
     "cold_start": "what does the first query cost that wakes a sleeping index?",
     "warm_latency": "what does a query cost while the index is awake, one at a time?",
+    "filtered": "what does a query cost that only some of the records match?",
+    "million": "what do filters, fetches, lists and updates cost on a million records?",
     "ingest": "how fast are vectors taken in, and what does one durable upsert cost?",
     "sleeping": "what does an index cost while it sleeps?",
 }

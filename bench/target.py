@@ -48,11 +48,16 @@ class Target:
                 self.data.Upsert(data_pb2.UpsertRequest.FromString(body))
         self.settle()
 
-    def settle(self) -> None:
+    def exists(self) -> bool:
+        """Whether the index is there already."""
+        indexes = self.control.ListIndexes(control_pb2.ListIndexesRequest()).indexes
+        return any(index.name == INDEX for index in indexes)
+
+    def settle(self, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         """Wakes the index, puts it to sleep, and waits until nothing is left to fold or merge."""
         self.control.WakeIndex(control_pb2.WakeIndexRequest(name=INDEX))
         self.sleep()
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + patience_seconds
         quiet = 0
         while quiet < 10:
             if time.monotonic() > deadline:

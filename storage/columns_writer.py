@@ -3,20 +3,22 @@
 import zlib
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count as counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage.columns import ENTRY, HEADER, Columns, Kind, align, stored_string
-from storage.metadata import Value, decode_entry, entries
+from storage.metadata import decode_entry, entries
 
 # A field that a smaller share of the rows has gets no codes: its postings alone are smaller, and
 # records that all have fields of their own must not cost rows x fields.
 _CODES_SHARE_MIN = 1 / 16
+
+_KINDS = {str: Kind.STRING, float: Kind.NUMBER, bool: Kind.BOOLEAN, tuple: Kind.LIST}
 
 
 def encode_columns(metadata: Iterable[bytes | None]) -> list[bytes]:
@@ -29,20 +31,20 @@ def encode_columns(metadata: Iterable[bytes | None]) -> list[bytes]:
         per_row.append(len(found))
     if not entry_of:
         return []
-    fields = _Fields(numbers)
+    fields = _fields(numbers)
+    field_of = np.empty(len(numbers), np.uint32)
+    for place, field in enumerate(fields):
+        field_of[field.entries] = place
     entry = np.frombuffer(entry_of, np.uint32)
     row = np.repeat(np.arange(len(per_row), dtype="<u4"), np.frombuffer(per_row, np.uint32))
-    field = fields.number_of[entry]
-    order = np.argsort(field, kind="stable")
-    bounds = np.searchsorted(field[order], np.arange(len(fields.kinds) + 1))
-    pieces: list[list[bytes]] = []
-    table: list[tuple[int, ...]] = []
-    for place, (_, kind) in enumerate(fields.kinds):
+    field_of_place = field_of[entry]
+    order = np.argsort(_narrow(field_of_place, len(fields)), kind="stable")
+    bounds = np.searchsorted(field_of_place[order], np.arange(len(fields) + 1))
+    columns = []
+    for place, field in enumerate(fields):
         chosen = order[bounds[place] : bounds[place + 1]]
-        column = _Column(kind, fields.members[place], entry[chosen], row[chosen], len(per_row))
-        pieces.append(column.pieces())
-        table.append((column.values, column.posting_count, column.string_bytes, column.width))
-    return _assemble(len(per_row), fields.kinds, table, pieces)
+        columns.append(_encode(field, entry[chosen], row[chosen], len(per_row), len(numbers)))
+    return _assemble(len(per_row), fields, columns)
 
 
 def make_columns(metadata: Iterable[bytes | None]) -> Columns | None:
@@ -51,107 +53,122 @@ def make_columns(metadata: Iterable[bytes | None]) -> Columns | None:
     return Columns(memoryview(b"".join(pieces)), "(memory)") if pieces else None
 
 
-class _Fields:
-    """The different entries, by the column they belong to."""
-
-    def __init__(self, numbers: dict[bytes, int]) -> None:
-        """`numbers` numbers the entries from 0, in the order of the dict."""
-        decoded = [decode_entry(entry) for entry in numbers]
-        self.kinds = sorted({(key, _kind_of(value)) for key, value in decoded})
-        place = {kind: number for number, kind in enumerate(self.kinds)}
-        self.number_of = np.empty(len(decoded), np.uint32)
-        self.members: list[dict[int, Value]] = [{} for _ in self.kinds]
-        for number, (key, value) in enumerate(decoded):
-            field = place[key, _kind_of(value)]
-            self.number_of[number] = field
-            self.members[field][number] = value
-
-
-def _kind_of(value: Value) -> Kind:
-    match value:
-        case bool():
-            return Kind.BOOLEAN
-        case str():
-            return Kind.STRING
-        case tuple():
-            return Kind.LIST
-        case _:
-            return Kind.NUMBER
-
-
 @dataclass(slots=True)
-class _Column:
-    """One column in the making: the entries of its rows, in the order of the rows."""
+class _Field:
+    """A field and a kind, and the different entries it has: their numbers and their values."""
 
+    key: str
     kind: Kind
-    members: dict[int, Value]
-    entry: NDArray[np.uint32]
-    row: NDArray[np.uint32]
-    rows: int
-    values: int = 0
-    posting_count: int = 0
-    string_bytes: int = 0
-    width: int = 0
-
-    def pieces(self) -> list[bytes]:
-        """The arrays of the column, in their order."""
-        distinct: list[Any] = sorted(
-            {one for value in self.members.values() for one in _codes(value)}
-        )
-        self.values = 2 if self.kind is Kind.BOOLEAN else len(distinct)
-        number = {value: code for code, value in enumerate(distinct)}
-        if self.kind is Kind.BOOLEAN:
-            number = {False: 0, True: 1}
-        code, row = self._expand(number)
-        order = np.argsort(_narrow(code, self.values), kind="stable")
-        self.posting_count = len(code)
-        starts = np.zeros(self.values + 2, "<u4")
-        np.cumsum(np.bincount(code, minlength=self.values + 1), out=starts[1:])
-        dictionary = list(self._dictionary(distinct))
-        return [*dictionary, starts.tobytes(), row[order].tobytes(), *self._dense(code)]
-
-    def _expand(self, number: dict[Any, int]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-        """The code and row of every value of every row; an empty list has the code behind the last."""
-        first = np.zeros(max(self.members) + 1, np.int64)
-        length = np.zeros(max(self.members) + 1, np.int64)
-        flat = array("I")
-        for entry, value in self.members.items():
-            first[entry] = len(flat)
-            flat.extend([number[one] for one in _codes(value)] or [self.values])
-            length[entry] = len(flat) - first[entry]
-        codes = np.frombuffer(flat, np.uint32)
-        lengths = length[self.entry]
-        before = np.cumsum(lengths) - lengths
-        places = np.repeat(first[self.entry] - before, lengths) + np.arange(lengths.sum())
-        return codes[places], np.repeat(self.row, lengths)
-
-    def _dictionary(self, distinct: list[Any]) -> Iterator[bytes]:
-        if self.kind in (Kind.STRING, Kind.LIST):
-            strings = b"".join(distinct)
-            self.string_bytes = len(strings)
-            yield np.cumsum(list(map(len, distinct)), dtype="<u8").tobytes()
-            yield strings
-        elif self.kind is Kind.NUMBER:
-            yield np.array(distinct, "<f8").tobytes()
-
-    def _dense(self, code: NDArray[np.uint32]) -> list[bytes]:
-        if len(self.row) < _CODES_SHARE_MIN * self.rows:
-            return []
-        if self.kind is Kind.LIST:
-            dense = np.zeros(self.rows, np.uint8)
-            dense[self.row] = 1
-        else:
-            dense = np.full(self.rows, self.values, _narrowest(self.values))
-            dense[self.row] = code
-        self.width = dense.itemsize
-        return [dense.tobytes()]
+    entries: list[int]
+    values: list[Any]
 
 
-def _codes(value: Value) -> set[Any]:
-    """What a value adds to a dictionary."""
-    if isinstance(value, tuple):
-        return {stored_string(one) for one in value}
-    return {stored_string(value) if isinstance(value, str) else value}
+def _fields(numbers: dict[bytes, int]) -> list[_Field]:
+    """By key and kind; `numbers` numbers the entries."""
+    found: dict[tuple[str, Kind], _Field] = {}
+    for entry, number in numbers.items():
+        key, value = decode_entry(entry)
+        kind = _KINDS[type(value)]
+        field = found.get((key, kind))
+        if field is None:
+            field = found[key, kind] = _Field(key, kind, [], [])
+        field.entries.append(number)
+        field.values.append(value)
+    return [found[one] for one in sorted(found)]
+
+
+class _Encoded(NamedTuple):
+    """The arrays of a column, and what its entry in the table says of them."""
+
+    arrays: list[bytes]
+    values: int
+    postings: int
+    string_bytes: int
+    width: int
+
+
+def _encode(
+    field: _Field, entry: NDArray[np.uint32], row: NDArray[np.uint32], rows: int, entries_all: int
+) -> _Encoded:
+    """The column of a field; `entry` and `row` are those of its rows, in the order of the rows."""
+    distinct, codes = _dictionary(field)
+    values = len(distinct)
+    if field.kind is Kind.LIST:
+        code, posted = _expand(codes, field.entries, entry, row, entries_all, values)
+    else:
+        code_of = np.empty(entries_all, np.uint32)
+        code_of[field.entries] = [one for (one,) in codes]
+        code, posted = code_of[entry], row
+    order = np.argsort(_narrow(code, values), kind="stable")
+    starts = np.zeros(values + 2, "<u4")
+    np.cumsum(np.bincount(code, minlength=values + 1), out=starts[1:])
+    dictionary: list[bytes] = []
+    if field.kind in (Kind.STRING, Kind.LIST):
+        ends = np.cumsum(list(map(len, distinct)), dtype="<u8")
+        dictionary = [ends.tobytes(), b"".join(distinct)]
+    elif field.kind is Kind.NUMBER:
+        dictionary = [np.array(distinct, "<f8").tobytes()]
+    dense = _dense(field.kind, code, row, rows, values)
+    return _Encoded(
+        [*dictionary, starts.tobytes(), posted[order].tobytes()]
+        + ([] if dense is None else [dense.tobytes()]),
+        values,
+        len(code),
+        len(dictionary[1]) if len(dictionary) == 2 else 0,
+        0 if dense is None else dense.itemsize,
+    )
+
+
+def _dictionary(field: _Field) -> tuple[list[Any], list[list[int]]]:
+    """The different values, ascending, and for each entry the numbers of those it holds."""
+    stored: list[list[Any]]
+    match field.kind:
+        case Kind.LIST:
+            stored = [[stored_string(one) for one in dict.fromkeys(v)] for v in field.values]
+        case Kind.STRING:
+            stored = [[stored_string(one)] for one in field.values]
+        case _:
+            stored = [[one] for one in field.values]
+    distinct = sorted({one for values in stored for one in values})
+    if field.kind is Kind.BOOLEAN:
+        distinct = [False, True]
+    number = {value: code for code, value in enumerate(distinct)}
+    return distinct, [[number[one] for one in values] for values in stored]
+
+
+def _expand(
+    codes: list[list[int]],
+    numbers: list[int],
+    entry: NDArray[np.uint32],
+    row: NDArray[np.uint32],
+    entries_all: int,
+    values: int,
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """The code and row of every string of every list; an empty list has the code behind the last."""
+    first, length = np.zeros(entries_all, np.int64), np.zeros(entries_all, np.int64)
+    filled = [one or [values] for one in codes]
+    lengths = np.array(list(map(len, filled)))
+    length[numbers] = lengths
+    first[numbers] = np.cumsum(lengths) - lengths
+    flat = np.array([code for one in filled for code in one], np.uint32)
+    repeats = length[entry]
+    before = np.cumsum(repeats) - repeats
+    places = np.repeat(first[entry] - before, repeats) + np.arange(repeats.sum())
+    return flat[places], np.repeat(row, repeats)
+
+
+def _dense(
+    kind: Kind, code: NDArray[np.uint32], row: NDArray[np.uint32], rows: int, values: int
+) -> NDArray[Any] | None:
+    if len(row) < _CODES_SHARE_MIN * rows:
+        return None
+    if kind is Kind.LIST:
+        dense: NDArray[Any] = np.zeros(rows, np.uint8)
+        dense[row] = 1
+    else:
+        dense = np.full(rows, values, _narrowest(values))
+        dense[row] = code
+    return dense
 
 
 def _narrow(code: NDArray[np.uint32], largest: int) -> NDArray[Any]:
@@ -163,25 +180,20 @@ def _narrowest(largest: int) -> type[np.unsignedinteger[Any]]:
     return np.uint8 if largest < 1 << 8 else np.uint16 if largest < 1 << 16 else np.uint32
 
 
-def _assemble(
-    rows: int,
-    kinds: list[tuple[str, Kind]],
-    table: list[tuple[int, ...]],
-    pieces: list[list[bytes]],
-) -> list[bytes]:
-    keys = [key.encode() for key, _ in kinds]
+def _assemble(rows: int, fields: list[_Field], columns: list[_Encoded]) -> list[bytes]:
+    keys = [field.key.encode() for field in fields]
     joined = b"".join(keys)
-    offset = align(HEADER.size + ENTRY.size * len(kinds) + len(joined))
+    offset = align(HEADER.size + ENTRY.size * len(fields) + len(joined))
     written: list[bytes] = []
-    entries_out: list[bytes] = []
+    table: list[bytes] = []
     key_end = 0
-    for key, (_, kind), row, arrays in zip(keys, kinds, table, pieces, strict=True):
-        values, postings, strings, width = row
+    for key, field, column in zip(keys, fields, columns, strict=True):
         key_end += len(key)
-        entries_out.append(ENTRY.pack(offset, values, postings, strings, key_end, kind, width))
-        for one in arrays:
+        numbers = (column.values, column.postings, column.string_bytes, key_end)
+        table.append(ENTRY.pack(offset, *numbers, field.kind, column.width))
+        for one in column.arrays:
             written += [one, bytes(align(len(one)) - len(one))]
             offset += align(len(one))
-    head = HEADER.pack(0, len(kinds), rows)[4:] + b"".join(entries_out) + joined
+    head = HEADER.pack(0, len(fields), rows)[4:] + b"".join(table) + joined
     header = zlib.crc32(head).to_bytes(4, "little") + head
     return [header, bytes(align(len(header)) - len(header)), *written]

@@ -99,12 +99,15 @@ def merger(changes: bytes) -> Callable[[bytes | None], bytes]:
     def merge(encoded: bytes | None) -> bytes:
         if not encoded:
             return changes
-        found = entries(encoded)
-        kept = [entry for entry in found if not entry.startswith(prefixes)]
-        if len(kept) == len(found):
-            # Messages that follow each other on the wire are merged ones.
+        # Messages that follow each other on the wire are merged ones.
+        if not any(prefix in encoded for prefix in prefixes):
             return encoded + changes
-        return twin.StructTwin(fields=kept).SerializeToString() + changes
+        message = twin.StructTwin.FromString(encoded)
+        fields = message.fields
+        for place in range(len(fields) - 1, -1, -1):
+            if fields[place].startswith(prefixes):
+                del fields[place]
+        return message.SerializeToString() + changes
 
     return merge
 

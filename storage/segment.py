@@ -134,7 +134,7 @@ class Segment:
         self._sections = self._read_header()
         self.namespaces = NameTable(self._bytes(Section.NAMESPACES), str(self.path))
         self._checksums = self._read_checksums()
-        self._verified = bytearray(len(self._checksums))
+        self._verified = np.zeros(len(self._checksums), np.uint8)
 
     def _read_header(self) -> dict[int, tuple[int, int]]:
         view = self._view
@@ -236,6 +236,12 @@ class Segment:
             return None
         return self._item(self._sparse_ends, Section.SPARSE, row) or None
 
+    def sparse_of(self, rows: NDArray[np.int64]) -> list[bytes | None]:
+        """The sparse values of rows, as `sparse`."""
+        if Section.SPARSE not in self._sections:
+            return [None] * len(rows)
+        return [one or None for one in self._items(self._sparse_ends, Section.SPARSE, rows)]
+
     def id(self, row: int) -> bytes:
         """The id of a row."""
         return self._item(self._id_ends, Section.IDS, row)
@@ -258,12 +264,16 @@ class Segment:
             for one, row in zip(found, rows.tolist(), strict=True)
         ]
 
-    def record_bytes(self, row: int) -> int:
-        """Bytes of a row's vector, sparse values, id and metadata."""
+    def record_bytes(self, rows: NDArray[np.int64]) -> int:
+        """Bytes of the vectors, sparse values, ids and metadata of rows, together."""
         ends = [self._id_ends, self._metadata_ends]
         if Section.SPARSE in self._sections:
             ends.append(self._sparse_ends)
-        return 4 * self.dimension + sum(_end(one, row) - _end(one, row - 1) for one in ends)
+        total = 4 * self.dimension * len(rows)
+        for one in ends:
+            starts, stops = _spans(one, rows)
+            total += int((stops - starts).sum())
+        return total
 
     def namespace_rows(self, name: bytes) -> tuple[int, int]:
         """The slice of rows that a namespace has; empty for one that is not here."""
@@ -290,16 +300,17 @@ class Segment:
 
     # Verification
 
-    def verify_rows(self, rows: Iterable[int]) -> None:
+    def verify_rows(self, rows: NDArray[np.int64]) -> None:
         """Verifies the vectors of rows, each block once; raises DataLoss."""
-        if not self.dimension:
+        if not (self.dimension and len(rows)):
             return
         base, _ = self._sections[Section.VECTORS]
         width = 4 * self.dimension
-        for row in rows:
-            first = (base + row * width) // self._block_bytes
-            last = (base + (row + 1) * width - 1) // self._block_bytes
-            for block in range(first, last + 1):
+        first = (base + rows * width) // self._block_bytes
+        last = (base + (rows + 1) * width - 1) // self._block_bytes
+        for further in range(int((last - first).max()) + 1):
+            blocks = np.minimum(first + further, last)
+            for block in blocks[self._verified[blocks] == 0].tolist():
                 if not self._verified[block]:
                     self._verify_block(block)
 
@@ -366,9 +377,10 @@ class Segment:
         self, ends: NDArray[np.uint64], kind: Section, rows: NDArray[np.int64]
     ) -> list[bytes]:
         view = self._bytes(kind)
-        starts = np.where(rows > 0, ends[rows - 1], np.uint64(0)).tolist()
+        starts, stops = _spans(ends, rows)
         return [
-            bytes(view[start:end]) for start, end in zip(starts, ends[rows].tolist(), strict=True)
+            bytes(view[start:stop])
+            for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
         ]
 
     def _damaged(self, part: str) -> DataLoss:
@@ -377,6 +389,13 @@ class Segment:
 
 def _end(ends: NDArray[np.uint64], row: int) -> int:
     return int(ends[row]) if row >= 0 else 0
+
+
+def _spans(
+    ends: NDArray[np.uint64], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Where the items of rows start and stop."""
+    return np.where(rows > 0, ends[rows - 1], np.uint64(0)), ends[rows]
 
 
 def header_checksum(header: bytes) -> int:

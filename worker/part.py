@@ -66,6 +66,13 @@ class Part:
             rows = np.flatnonzero(mask) + start
         return self.live(rows)
 
+    def copy(
+        self, rows: NDArray[np.int64], vectors: NDArray[np.float32], norms: NDArray[np.float32]
+    ) -> None:
+        """Writes the vectors and norms of rows into `vectors` and `norms`."""
+        np.take(self.segment.vectors, rows, axis=0, out=vectors, mode="clip")
+        np.take(self.segment.norms, rows, out=norms, mode="clip")
+
     def sparse_scores(
         self, query: SparseVector, start: int, stop: int
     ) -> tuple[NDArray[np.float64], Mask]:

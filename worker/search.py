@@ -92,7 +92,7 @@ class Searcher:
             if start < stop:
                 # Rows of a segment are in the order of their ids, and so are equal scores.
                 hits = self._search_part(part, start, stop, queries)
-                part.segment.verify_rows({int(row) for one in hits for row in one.rows})
+                part.segment.verify_rows(np.concatenate([one.rows for one in hits]))
                 self._collect(namespace, queries, part, hits)
         tail = self._view.tails.get(namespace)
         if tail is not None and tail.live_count:

@@ -141,7 +141,9 @@ class Selection:
         for column, intervals in self._intervals(one):
             codes = self._dense_codes(one, column, intervals)
             if codes is not None:
-                mask |= _within(codes, intervals, column.values)
+                # The codes of lists say no more than which rows have one.
+                listed = column.kind is Kind.LIST
+                mask |= codes != 0 if listed else _within(codes, intervals, column.values)
                 continue
             for first, last in intervals:
                 mask[self._slice(column.postings(first, last), first, last) - self._start] = True
@@ -156,7 +158,6 @@ class Selection:
             return None
         codes = codes[self._start : self._stop]
         if column.kind is Kind.LIST:
-            # The codes of lists say which rows have one at all.
             return codes if isinstance(one, Exists) else None
         few = sum(len(column.postings(*interval)) for interval in intervals)
         return codes if few >= _PLACES_SHARE_MAX * len(codes) else None
@@ -182,7 +183,7 @@ class Selection:
                     found = column.interval(one.low, one.high, one.with_low, one.with_high)
                     intervals = [found] if found[0] < found[1] else []
                 case Exists():
-                    # Empty lists stand behind the last value; the code of a list's row is 1.
+                    # Empty lists stand behind the last value.
                     intervals = [(0, column.values + (kind is Kind.LIST))]
             if intervals:
                 yield column, intervals

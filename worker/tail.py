@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.rows import Rows, norm_bounds, row_norms
+from kernels.rows import Rows, norm_bounds
 from kernels.sparse import Postings, SparseVector, postings_of, sparse_scores
 from storage.columns import Columns
 from storage.columns_writer import make_columns
@@ -37,19 +37,19 @@ class Tail:
         """Rows that are neither replaced nor deleted."""
         return len(self.row_of)
 
-    def append(
+    def extend(
         self,
         ids: list[bytes],
-        vectors: NDArray[np.float32],
         metadata: list[bytes | None],
         sparse_values: list[bytes | None],
         lsn: int,
-    ) -> None:
-        """Adds rows (m, d); a row whose id is here replaces the one before it."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Adds rows; the caller fills in their vectors (m, d) and norms (m,).
+
+        A row whose id is here replaces the one before it.
+        """
         start = len(self.ids)
         self._reserve(start + len(ids))
-        self._vectors[start : start + len(ids)] = vectors
-        self._norms[start : start + len(ids)] = row_norms(vectors)
         self.ids += ids
         self.metadata += metadata
         self.sparse += sparse_values
@@ -57,6 +57,8 @@ class Tail:
         for row, name in enumerate(ids, start):
             self.remove(name)
             self.row_of[name] = row
+        stop = start + len(ids)
+        return self._vectors[start:stop], self._norms[start:stop]
 
     def remove(self, name: bytes) -> int | None:
         """Removes a row; returns its number, None if the id is not here."""
@@ -87,6 +89,13 @@ class Tail:
     def gather(self, rows: list[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Vectors and norms of rows."""
         return self._vectors[rows], self._norms[rows]
+
+    def copy(
+        self, rows: NDArray[np.int64], vectors: NDArray[np.float32], norms: NDArray[np.float32]
+    ) -> None:
+        """Writes the vectors and norms of rows into `vectors` and `norms`."""
+        np.take(self._vectors, rows, axis=0, out=vectors, mode="clip")
+        np.take(self._norms, rows, out=norms, mode="clip")
 
     def mask(self, one: Filter) -> Mask:
         """Which rows match a filter, dead ones included."""
@@ -126,7 +135,7 @@ class Tail:
             capacity *= 2
         self._vectors = _grown(self._vectors, capacity)
         self._norms = _grown(self._norms, capacity)
-        self._dead = _grown(self._dead, capacity // 8)
+        self._dead = np.pad(self._dead, (0, capacity // 8 - len(self._dead)))
 
 
 class _Stretch:
@@ -149,6 +158,6 @@ class _Stretch:
 
 
 def _grown(array: NDArray[Any], capacity: int) -> NDArray[Any]:
-    grown = np.zeros((capacity, *array.shape[1:]), array.dtype)
+    grown = np.empty((capacity, *array.shape[1:]), array.dtype)
     grown[: len(array)] = array
     return grown

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.rows import row_norms
 from storage import filters, metadata
 from storage.errors import DataLoss
 from storage.files import Files
@@ -251,14 +252,14 @@ class View:
                 ids = [place.ids[row] for row in rows.tolist()]
                 stored = [place.metadata[row] for row in rows.tolist()]
                 sparse = [place.sparse[row] for row in rows.tolist()]
-                vectors, _ = place.gather(rows.tolist())
             else:
+                place.segment.verify_rows(rows)
                 ids, stored = place.segment.ids(rows), place.segment.metadata_of(rows)
-                sparse = [place.segment.sparse(row) for row in rows.tolist()]
-                place.segment.verify_rows(rows.tolist())
-                vectors = place.segment.vectors[rows]
+                sparse = place.segment.sparse_of(rows)
             self._kill(name, place, rows)
-            self._append(name, ids, vectors, list(map(merge, stored)), sparse, lsn)
+            merged: list[bytes | None] = list(map(merge, stored))
+            vectors, norms = self._extend(name, ids, merged, sparse, lsn)
+            place.copy(rows, vectors, norms)
 
     def _delete_by_filter(self, request: data.DeleteRequest) -> None:
         name = stored_name(request.namespace.encode())
@@ -294,12 +295,25 @@ class View:
         sparse: list[bytes | None],
         lsn: int,
     ) -> None:
+        own_vectors, own_norms = self._extend(name, ids, stored, sparse, lsn)
+        own_vectors[...] = vectors
+        own_norms[...] = row_norms(vectors)
+
+    def _extend(
+        self,
+        name: bytes,
+        ids: list[bytes],
+        stored: list[bytes | None],
+        sparse: list[bytes | None],
+        lsn: int,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Adds records to the tail; the caller fills in their vectors and norms."""
         if name not in self.tails:
             self.tails[name] = Tail(self.dimension)
-        self.tails[name].append(ids, vectors, stored, sparse, lsn)
-        size = vectors.nbytes + sum(map(len, ids))
-        size += sum(len(one or b"") for one in (*stored, *sparse))
+        size = 4 * self.dimension * len(ids) + sum(map(len, ids))
+        size += sum(len(one) for one in (*stored, *sparse) if one)
         self._change(name, len(ids), size)
+        return self.tails[name].extend(ids, stored, sparse, lsn)
 
     def _remove(self, name: bytes, ids: list[bytes]) -> None:
         hashes = hash_ids(name, ids) if self.parts else None
@@ -322,8 +336,8 @@ class View:
             for row in killed:
                 place.remove(place.ids[row])
         else:
-            killed = place.kill(rows).tolist()
-            size = sum(map(place.segment.record_bytes, killed))
+            dead = place.kill(rows)
+            killed, size = dead.tolist(), place.segment.record_bytes(dead)
         if killed:
             self._change(name, -len(killed), -size)
 
@@ -364,7 +378,7 @@ def vector_of(place: Part | Tail, row: int) -> NDArray[np.float32]:
     """A record's values, (d,) float32; raises DataLoss if they have rotted."""
     if isinstance(place, Tail):
         return place.vector(row)
-    place.segment.verify_rows([row])
+    place.segment.verify_rows(np.array([row]))
     return np.asarray(place.segment.vectors[row])
 
 

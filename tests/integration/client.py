@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.struct_pb2 import Struct
 from numpy.typing import NDArray
 
 from torpor.local import LocalServer
@@ -106,6 +107,22 @@ def code_of(call: Callable[[], object]) -> str:
     except grpc.RpcError as error:
         return error.code().name
     return "OK"
+
+
+def message_of(call: Callable[[], object]) -> str:
+    """What a call that fails says."""
+    try:
+        call()
+    except grpc.RpcError as error:
+        return str(error.details())
+    raise AssertionError("the call did not fail")
+
+
+def struct(**fields: object) -> Struct:
+    """Metadata, or a filter."""
+    made = Struct()
+    made.update(fields)
+    return made
 
 
 def workers(server: LocalServer) -> list[int]:

@@ -30,6 +30,18 @@ def start(tmp_path: Path) -> Iterator[Start]:
         assert "Traceback" not in log.read_text(), log.read_text()
 
 
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client of a server that refuses a module's bad requests to index "a", one after the other."""
+    folder = tmp_path_factory.mktemp("refusing")
+    client = Client(LocalServer(folder / "data", (), folder / "log"))
+    client.create("a", dimension=2)
+    yield client
+    client.close()
+    client.server.stop()
+    assert "Traceback" not in (folder / "log").read_text()
+
+
 @pytest.fixture
 def client(start: Start) -> Client:
     """A client of a fresh server whose indexes stay awake."""

@@ -8,9 +8,8 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from google.protobuf.struct_pb2 import Struct
 
-from tests.integration.client import Client, code_of, fold, wait_until
+from tests.integration.client import Client, code_of, fold, struct, wait_until
 from tests.integration.conftest import Start
 from torpor.v1 import control_pb2 as control
 from torpor.v1 import data_pb2 as data
@@ -21,12 +20,6 @@ METRICS = [control.METRIC_COSINE, control.METRIC_DOTPRODUCT, control.METRIC_EUCL
 def upsert(client: Client, *vectors: data.Vector, **more: object) -> Callable[[], object]:
     request = data.UpsertRequest(index="a", vectors=vectors, **more)
     return lambda: client.data.Upsert(request)
-
-
-def struct(**fields: object) -> Struct:
-    made = Struct()
-    made.update(fields)
-    return made
 
 
 def reference(rows: np.ndarray, query: np.ndarray, metric: int) -> np.ndarray:

@@ -162,8 +162,8 @@ def test_a_block_of_rows_is_verified_once(folder: Path, monkeypatch: pytest.Monk
         own(block)
 
     monkeypatch.setattr(segment, "_verify_block", verify_block)
-    segment.verify_rows(range(500))
-    segment.verify_rows(range(500))
+    segment.verify_rows(np.arange(500))
+    segment.verify_rows(np.arange(500))
     expected = range(500 * 4 * DIMENSION // CHECKSUM_BLOCK_BYTES + 1)
     assert verified == list(expected)
 
