@@ -30,6 +30,7 @@ from worker.view import (
     sparse_of,
     stored_name,
     vector_of,
+    verify,
 )
 
 # A response must fit into a message of the public API, with room for what frames it.
@@ -166,9 +167,8 @@ class Engine:
         answer.usage.read_units = 1
         ids = list({one.encode(): None for one in request.ids})
         places = self.view.locate(stored_name(answer.namespace), ids)
-        for one, place in zip(ids, places, strict=True):
-            if place is not None:
-                answer.vectors.add(key=one, value=_record(one, *place))
+        found = [(one, *place) for one, place in zip(ids, places, strict=True) if place is not None]
+        _add_records(answer, found)
         return answer.SerializeToString()
 
     def _fetch_by_metadata(self, job: Job) -> bytes:
@@ -177,8 +177,7 @@ class Engine:
         # The messages differ in their pagination only, which the router adds.
         answer = twin.FetchResponseTwin(namespace=request.namespace)
         answer.usage.read_units = 1
-        for entry in entries:
-            answer.vectors.add(key=entry.id, value=_record(*entry))
+        _add_records(answer, entries)
         if more:
             job.done.next = entries[-1].id
         return answer.SerializeToString()
@@ -268,15 +267,20 @@ def _respond(job: Job, body: bytes) -> None:
         job.done.response = body
 
 
-def _record(name: bytes, place: Part | Tail, row: int) -> twin.VectorTwin:
-    """A record as a reader is given it."""
-    return twin.VectorTwin(
-        id=name,
-        values=vector_of(place, row).tobytes(),
-        metadata=metadata_of(place, row),
-        sparse_values=sparse_of(place, row),
-        lsn=lsn_of(place, row),
-    )
+def _add_records(
+    answer: twin.FetchResponseTwin, found: Sequence[tuple[bytes, Part | Tail, int]]
+) -> None:
+    """Adds records as readers are given them; raises DataLoss."""
+    verify((place, row) for _, place, row in found)
+    for name, place, row in found:
+        record = twin.VectorTwin(
+            id=name,
+            values=vector_of(place, row).tobytes(),
+            metadata=metadata_of(place, row),
+            sparse_values=sparse_of(place, row),
+            lsn=lsn_of(place, row),
+        )
+        answer.vectors.add(key=name, value=record)
 
 
 def outcome_of(error: StorageError) -> frames.Outcome.ValueType:

@@ -18,7 +18,7 @@ from worker import sparse
 from worker.part import Part
 from worker.selection import Mask, RowList
 from worker.tail import Tail
-from worker.view import View, metadata_of, sparse_of, stored_name, vector_of
+from worker.view import View, metadata_of, sparse_of, stored_name, vector_of, verify
 
 # Up to this share of a slice, gathering the allowed rows beats scanning all of them.
 _GATHER_SHARE_MAX = 0.2
@@ -109,6 +109,7 @@ class Searcher:
             (place,) = self._view.locate(namespace, [request.id])
             if place is None:
                 return None
+            verify([place])
             vector, encoded = vector_of(*place), sparse_of(*place)
         # A record's sparse values count under dotproduct only.
         use = encoded and self._metric == "dotproduct"
