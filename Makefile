@@ -1,5 +1,5 @@
 # One target per task. Everything needed is made from python3 alone.
-.PHONY: demo test check fix stubs bench clean
+.PHONY: demo test check fix stubs docs bench clean
 
 export OPENBLAS_NUM_THREADS ?= 1
 UV := .venv/bootstrap/bin/uv
@@ -15,7 +15,7 @@ demo: .venv/made
 test: .venv/made
 	$(PYTHON) -m pytest -n 2
 
-# Format, lint, types, import rules, spelling, and whether the stubs are those of the protos.
+# Format, lint, types, import rules, spelling, and whether stubs and API reference are those of the protos.
 check: .venv/made $(STUBS)/made
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
@@ -27,6 +27,8 @@ check: .venv/made $(STUBS)/made
 	$(MAKE) --no-print-directory generate INTO=$(STUBS)/fresh
 	diff -r -x '__*' $(STUBS)/fresh/torpor/v1 torpor/v1
 	diff -r -x '__*' $(STUBS)/fresh/torpor/internal torpor/internal
+	$(MAKE) --no-print-directory reference INTO=$(STUBS)/fresh/api.md
+	diff $(STUBS)/fresh/api.md docs/api.md
 
 # Mend what check finds, as far as a tool can.
 fix: .venv/made
@@ -36,6 +38,10 @@ fix: .venv/made
 # Write the stubs anew after changing a proto.
 stubs: $(STUBS)/made
 	$(MAKE) --no-print-directory generate INTO=.
+
+# Write the API reference anew after changing a proto or its comments.
+docs: .venv/made $(STUBS)/made
+	$(MAKE) --no-print-directory reference INTO=docs/api.md
 
 bench: .venv/made
 	$(PYTHON) -m bench cold_start
@@ -51,6 +57,12 @@ generate:
 	  --grpc_python_out=$(INTO) --mypy_grpc_out=quiet:$(INTO) $(PROTOS)
 	PATH=$(CURDIR)/$(STUBS)/bin:$$PATH python -m grpc_tools.protoc -I protos \
 	  --python_out=$(INTO) --mypy_out=quiet:$(INTO) $(INTERNAL)
+
+.PHONY: reference
+reference:
+	$(STUBS)/bin/python -m grpc_tools.protoc -I protos --include_source_info \
+	  --descriptor_set_out=$(STUBS)/api.binpb $(PROTOS)
+	$(PYTHON) -m docs.render_api $(STUBS)/api.binpb $(INTO)
 
 # uv comes from PyPI into an environment of its own inside .venv, and then fills .venv itself.
 $(UV):

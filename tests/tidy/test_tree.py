@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-PACKAGES = ("router", "worker", "storage", "kernels", "torpor", "bench")
+PACKAGES = ("router", "worker", "storage", "kernels", "torpor", "bench", "docs")
 LINES_MAX = 500
 
 
