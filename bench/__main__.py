@@ -12,6 +12,7 @@ QUESTIONS = {
     "warm_latency": "what does a query cost while the index is awake, one at a time?",
     "filtered": "what does a query cost that only some of the records match?",
     "million": "what do filters, fetches, lists and updates cost on a million records?",
+    "tenants": "what does an index of many small namespaces cost?",
     "ingest": "how fast are vectors taken in, and what does one durable upsert cost?",
     "sleeping": "what does an index cost while it sleeps?",
 }
