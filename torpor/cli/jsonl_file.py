@@ -1,6 +1,6 @@
 """JSON lines: one record a line, as `torpor fetch --json` shows it; blank lines are passed over."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from torpor.cli.errors import BadInput, Unfit
@@ -19,8 +19,8 @@ class JsonLinesFile:
     rows_total: int | None = None  # only the whole file would tell
 
     def __init__(self, path: Path, shape: Shape) -> None:
-        self.files = (path,)
-        self.notes: tuple[str, ...] = ()
+        self.files: Sequence[Path] = (path,)
+        self.notes: Sequence[str] = ()
         self._path = path
         self._shape = shape
         self._lines = Lines(path)

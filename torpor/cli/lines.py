@@ -26,7 +26,7 @@ class Lines:
         except OSError as error:
             raise cannot_read(path, error) from None
         self._lines: io.BufferedIOBase = self._raw
-        if path.suffix == ".gz":
+        if path.suffix.lower() == ".gz":
             self._lines = gzip.GzipFile(fileobj=self._raw)
 
     def numbered(self) -> Iterator[tuple[int, bytes]]:

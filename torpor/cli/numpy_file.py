@@ -1,7 +1,7 @@
 """A matrix of vectors in a .npy file, with ids and metadata in text files beside it."""
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -42,8 +42,8 @@ class NumpyFile:
         beside = [one for one in (ids, metadata) if one is not None]
         for one in beside:
             _check_length(one, path, len(self._matrix))
-        self.files = (path, *beside)
-        self.notes: tuple[str, ...] = ()
+        self.files: Sequence[Path] = (path, *beside)
+        self.notes: Sequence[str] = ()
         self._done = 0
 
     def rows(self, skip: int) -> Iterator[Row]:

@@ -5,7 +5,7 @@ and values, or two columns `sparse_indices` and `sparse_values`.
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +28,19 @@ class ParquetFile:
     def __init__(self, path: Path, shape: Shape) -> None:
         """Opens the file and looks at its columns; raises BadInput."""
         try:
-            import pyarrow as arrow
+            import pyarrow as pa
             from pyarrow import parquet
         except ModuleNotFoundError:
             raise CommandError(
                 f"{path}: reading Parquet needs pyarrow: pip install 'torpor[parquet]'"
             ) from None
-        self._errors = (arrow.ArrowException, OSError)
-        self._types = arrow.types
+        self._errors = (pa.ArrowException, OSError)
+        self._types = pa.types
         try:
             self._file: Any = parquet.ParquetFile(path)
         except self._errors as error:
             raise BadInput(path, "", f"cannot be read as Parquet: {_first_line(error)}") from None
-        self.files = (path,)
+        self.files: Sequence[Path] = (path,)
         self._path, self._shape = path, shape
         self._schema = self._file.schema_arrow
         self.rows_total: int | None = self._file.metadata.num_rows
@@ -52,7 +52,9 @@ class ParquetFile:
             raise
         ignored = [name for name in self._schema.names if name not in self._columns]
         shown = ", ".join(ignored)
-        self.notes = (f"{path}: columns that are not loaded: {shown}",) if ignored else ()
+        self.notes: Sequence[str] = (
+            (f"{path}: columns that are not loaded: {shown}",) if ignored else ()
+        )
 
     def rows(self, skip: int) -> Iterator[Row]:
         """The rows after the first `skip`; raises BadInput."""
@@ -130,8 +132,12 @@ class ParquetFile:
 
     def _is_list_of_numbers(self, kind: Any) -> bool:
         types = self._types
-        is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-        return is_list and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type))
+        is_list: bool = (
+            types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+        )
+        return is_list and bool(
+            types.is_floating(kind.value_type) or types.is_integer(kind.value_type)
+        )
 
     def _records(self, batch: Any) -> Iterator[dict[str, Any]]:
         """The rows of a batch as Python objects, but for values, which stay arrays."""

@@ -44,11 +44,14 @@ class Row:
 def make_vector(
     shape: Shape,
     name: object,
-    values: "array[float] | object",
+    values: object,
     metadata: object = None,
     sparse_values: object = None,
 ) -> data_pb2.Vector:
-    """A Vector of what a file says; raises Unfit with the reason, which begins with the field."""
+    """A Vector of what a file says; raises Unfit with the reason, which begins with the field.
+
+    `values` are a list of numbers, or an array of floats.
+    """
     return data_pb2.Vector(
         id=_id(name),
         values=_values(shape, values),
