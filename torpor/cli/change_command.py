@@ -76,7 +76,6 @@ def _update(options: argparse.Namespace, connection: Connection, screen: Screen)
     )
     response = connection.call(connection.data.Update, request)
     matched = response.matched_records if response.HasField("matched_records") else None
-    connection.outcome.lsn = response.lsn or connection.outcome.lsn
     if screen.as_json:
         screen.document(
             {"matched": matched, "dry_run": options.dry_run, "id": options.id}, connection.outcome
@@ -111,8 +110,7 @@ def _delete(options: argparse.Namespace, connection: Connection, screen: Screen)
             requests.append(part)
         what = f"deleted {counted(len(set(options.ids)), 'id')}"
     for one in requests:
-        response = connection.call(connection.data.Delete, one)
-        connection.outcome.lsn = response.lsn or connection.outcome.lsn
+        connection.call(connection.data.Delete, one)
     if screen.as_json:
         screen.document({"ids": options.ids, "all": options.all}, connection.outcome)
     else:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from torpor.cli.connection import DEFAULT_ADDRESS, Connection
 from torpor.cli.errors import CommandError, UsageError
-from torpor.cli.screen import Screen
+from torpor.cli.screen import Screen, printable
 
 Work = Callable[[argparse.Namespace, Connection, Screen], None]
 
@@ -36,6 +36,7 @@ class Parser(argparse.ArgumentParser):
             # An abbreviation that works today is ambiguous after the next option.
             allow_abbrev=False,
         )
+        self.example = examples[0]
         if common:
             self._add_common()
 
@@ -61,7 +62,7 @@ class Parser(argparse.ArgumentParser):
 
 def family(prog: str, description: str, parsers: Sequence[tuple[Parser, Work]]) -> Parser:
     """A parser of subcommands, each with its work; `prog` begins the name of each of them."""
-    parser = Parser(prog, description, *(f"{one.prog} --help" for one, _ in parsers), common=False)
+    parser = Parser(prog, description, *(one.example for one, _ in parsers), common=False)
     # argparse makes the parsers of subcommands itself; these exist already.
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_existing)  # type: ignore[call-overload]
     for one, work in parsers:
@@ -85,16 +86,17 @@ def run(parser: Parser, arguments: Sequence[str], work: Work | None = None) -> i
             work(options, connection, screen)
         sys.stdout.flush()
     except UsageError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(printable(f"{parser.prog}: {error}"), file=sys.stderr)
         return 2
     except CommandError as error:
-        print(f"torpor: {error}", file=sys.stderr)
+        print(printable(f"torpor: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
         # Whoever read has enough, as `head` does. Python would complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return _PIPE_CLOSED
     return 0
 

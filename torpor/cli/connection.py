@@ -42,7 +42,7 @@ class Outcome:
             elif key == "torpor-exact":
                 self.exact = text == "true" and self.exact is not False
             elif key == "torpor-lsn":
-                self.lsn = int(text)
+                self.lsn = max(self.lsn or 0, int(text))
 
 
 class Connection:

@@ -6,16 +6,13 @@ from torpor.cli.messages import word
 from torpor.cli.screen import Screen
 from torpor.v1 import control_pb2 as control
 
-_MIB = 1 << 20
-
 
 def report(index: control.Index, screen: Screen) -> None:
     """Prints all there is to know about an index."""
     screen.facts(index.name, _settings(index))
     screen.facts("cost", _cost(index.cost))
     if index.HasField("last_wake"):
-        title = f"last wake, {_time(index.last_wake.time.ToDatetime())}, in ms"
-        screen.facts(title, _wake(index.last_wake))
+        screen.facts("last wake", _wake(index.last_wake))
 
 
 def _settings(index: control.Index) -> dict[str, str]:
@@ -40,7 +37,7 @@ def _cost(cost: control.Cost) -> dict[str, str]:
         "builder CPU seconds": f"{cost.build_cpu_seconds:,.2f}",
         "queries and fetches": f"{cost.queries:,}",
         "vectors upserted": f"{cost.vectors_upserted:,}",
-        "log written": f"{cost.log_bytes / _MIB:,.1f} MiB",
+        "log written": f"{cost.log_bytes:,} bytes",
     }
 
 
@@ -53,7 +50,8 @@ def _wake(wake: control.Wake) -> dict[str, str]:
         "first scan": wake.first_scan_ms,
         "total": wake.total_ms,
     }
-    return {phase: f"{value:.2f}" for phase, value in phases.items()}
+    shown = {phase: f"{value:.2f} ms" for phase, value in phases.items()}
+    return {"began": _time(wake.time.ToDatetime()), **shown}
 
 
 def _time(moment: datetime) -> str:

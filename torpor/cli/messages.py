@@ -80,8 +80,8 @@ def struct(content: object) -> Struct:
 
 
 def plain(content: Struct) -> dict[str, object]:
-    """A Struct as an object, whole numbers as such."""
-    return {key: _plain_value(value) for key, value in content.fields.items()}
+    """A Struct, which has no order, as an object in the order of its keys; whole numbers as such."""
+    return {key: _plain_value(value) for key, value in sorted(content.fields.items())}
 
 
 def floats(values: Iterable[float]) -> list[float]:

@@ -129,8 +129,7 @@ def _delete() -> tuple[Parser, Work]:
         question = f"Delete the namespace {options.name!r} of the index {options.index!r} with all "
         confirm(question + "its records?", yes=options.yes)
         request = data.DeleteNamespaceRequest(index=options.index, namespace=options.name)
-        response = connection.call(connection.data.DeleteNamespace, request)
-        connection.outcome.lsn = response.lsn or connection.outcome.lsn
+        connection.call(connection.data.DeleteNamespace, request)
         if screen.as_json:
             screen.document({"deleted": options.name}, connection.outcome)
         else:

@@ -47,7 +47,7 @@ class Screen:
             table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
         for row in rows:
             table.add_row(*map(printable, row))
-        self._console().print(table)
+        self._print(table)
 
     def facts(self, title: str, facts: Mapping[str, str]) -> None:
         """Prints names and values below each other."""
@@ -56,7 +56,7 @@ class Screen:
         table.add_column(overflow="fold")
         for name, value in facts.items():
             table.add_row(name, printable(value))
-        self._console().print(table)
+        self._print(table)
 
     def note(self, text: str) -> None:
         """Says something about the answer; nothing with --json."""
@@ -75,10 +75,14 @@ class Screen:
         self.note(", ".join(parts))
 
     @staticmethod
-    def _console() -> Console:
+    def _print(table: Table) -> None:
         width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
         # Ids and metadata are the user's text, and none of it is markup.
-        return Console(width=width, markup=False, highlight=False, emoji=False)
+        console = Console(width=width, markup=False, highlight=False, emoji=False)
+        # Not printed by rich itself, which would end the process where a pipe is closed.
+        with console.capture() as captured:
+            console.print(table)
+        print(captured.get(), end="")
 
 
 def printable(text: str) -> str:

@@ -72,7 +72,6 @@ class Upload:
         self.stored = 0
         self.beyond = 0
         self.digest = b""
-        self.lsn = 0
         self._connection = connection
         self._target = target
         self._batch_rows = batch_rows
@@ -139,7 +138,7 @@ class Upload:
         while True:
             assert batch.answer is not None
             try:
-                response = batch.answer.result()
+                batch.answer.result()
                 break
             except grpc.RpcError as error:
                 failure = self._connection.failure(error)
@@ -153,7 +152,7 @@ class Upload:
         self._in_flight.popleft()
         self.stored += len(batch.request.vectors)
         self.digest = batch.digest
-        self.lsn = max(self.lsn, response.lsn)
+        self._connection.outcome.add(0.0, batch.answer.initial_metadata())
         self._on_stored(self)
 
     def _new_batch(self) -> Batch:

@@ -84,6 +84,7 @@ class _Load:
     ) -> None:
         self._path: Path = options.file
         self._resume: bool = options.resume
+        self._connection = connection
         self._screen = screen
         self._file = file
         self._target = target
@@ -98,7 +99,6 @@ class _Load:
     def run(self) -> None:
         """Loads what is left of the file; raises CommandError that says how much is stored."""
         rows = self._rows_left()
-        upload = self._upload
         try:
             with self._progress_bar():
                 self._send(rows)
@@ -114,7 +114,9 @@ class _Load:
             self._screen.document(self._report())
         else:
             name = f"{self._target.index}, namespace {self._target.namespace or '__default__'}"
-            self._screen.line(f"{self._rows_and_rate()} stored in {name}, LSN {upload.lsn}")
+            self._screen.line(
+                f"{self._rows_and_rate()} stored in {name}, LSN {self._connection.outcome.lsn}"
+            )
 
     def _rows_left(self) -> Iterator[Row]:
         """The rows that are not stored yet; raises CommandError where that cannot be told."""
@@ -198,7 +200,7 @@ class _Load:
             "resumed_after": self._resumed_from,
             "seconds": round(seconds, 3),
             "rows_per_second": round(sent / seconds, 1) if seconds else None,
-            "lsn": upload.lsn or None,
+            "lsn": self._connection.outcome.lsn,
         }
 
     def _rows_and_rate(self) -> str:
