@@ -55,11 +55,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _query(options: argparse.Namespace, connection: Connection, screen: Screen) -> None:
     response = connection.call(connection.data.Query, _request(options))
+    several = len(options.namespace) > 1
     if screen.as_json:
-        content = {"matches": [_match(match) for match in response.matches]}
+        content = {"matches": [_match(match, several=several) for match in response.matches]}
         screen.document(content, connection.outcome)
         return
-    several = len(options.namespace) > 1
     columns = {"id": "left", "score": "right"}
     columns |= {"namespace": "left"} if several else {}
     columns |= {} if options.no_metadata else {"metadata": "left"}
@@ -103,9 +103,9 @@ def _request(options: argparse.Namespace) -> data.QueryRequest:
     return request
 
 
-def _match(match: data.ScoredVector) -> dict[str, object]:
+def _match(match: data.ScoredVector, *, several: bool) -> dict[str, object]:
     made: dict[str, object] = {"id": match.id, "score": floats([match.score])[0]}
-    if match.namespace:
+    if several:
         made["namespace"] = match.namespace
     if match.HasField("metadata"):
         made["metadata"] = plain(match.metadata)
