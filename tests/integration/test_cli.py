@@ -25,6 +25,8 @@ from torpor.v1 import control_pb2 as control
 from torpor.v1 import data_pb2 as data
 
 ROWS = 1_050
+DEEP = '{"$and":[' * 17 + '{"a":{"$in":[1]}}' + "]}" * 17
+DEEPER = '{"a":' * 900 + "1" + "}" * 900
 NOBODY = "127.0.0.1:1"
 
 
@@ -477,8 +479,12 @@ def test_what_is_stored_does_not_steer_the_terminal(client: Client, torpor: Comm
         ("query docs --id a --namespace a --namespace b", "at most one --namespace"),
         ("query docs --id a --sparse {}", "--sparse cannot be added to it"),
         ("query docs --id a --filter []", "--filter must be an object, not a list"),
-        ("query docs --id a --top-k 0", "0 is not a whole number from 1"),
+        ("query docs --id a --top-k 0", "0 is not a whole number of 1 to 4294967295"),
         ("query docs --id a --at-least-lsn 1 --current-view", "not allowed with argument"),
+        ("query docs --id a --at-least-lsn -1", "-1 is not a whole number of 0 to"),
+        ("query docs --id a\udcff", "the argument 'a\\udcff' is not UTF-8"),
+        (f"query docs --id a --filter {DEEP}", "--filter is nested too deeply"),
+        (f"query docs --id a --filter {DEEPER}", "--filter is nested too deeply"),
         ("query docs --sparse {}", '--sparse must be an object with "indices" and "values"'),
         ("fetch docs", "say which records: either ids or --filter"),
         ("fetch docs a --filter {}", "say which records: either ids or --filter"),
@@ -495,6 +501,7 @@ def test_what_is_stored_does_not_steer_the_terminal(client: Client, torpor: Comm
         ("stats docs --timeout 0", "0 is not a number above 0"),
         ("index", "the following arguments are required: COMMAND"),
         ("index nonsense", "invalid choice: 'nonsense'"),
+        ("index create docs --dimension -1", "-1 is not a whole number of 1 to"),
         ("index list --time 3", "unrecognized arguments: --time 3"),
     ],
 )

@@ -81,6 +81,12 @@ def test_a_query_takes_a_filter(docs: Client, torpor: CommandLine, tmp_path: Pat
     assert said.startswith("torpor: INVALID_ARGUMENT: ")
 
 
+def test_a_filter_may_be_as_deep_as_the_server_takes_it(docs: Client, torpor: CommandLine) -> None:
+    deep = '{"$and":[' * 16 + '{"n":{"$in":[3]}}' + "]}" * 16
+    found = torpor.json("query", "docs", "--vector", "[0, 0]", "--filter", deep)
+    assert ids(found, "matches") == ["r003"]
+
+
 def test_records_that_match_a_filter_are_fetched_up_to_a_limit(
     docs: Client, torpor: CommandLine
 ) -> None:

@@ -78,6 +78,10 @@ def _existing(*, existing: Parser, **_: object) -> Parser:
 
 def run(parser: Parser, arguments: Sequence[str], work: Work | None = None) -> int:
     """Parses the arguments and does the work; returns the exit status."""
+    for argument in arguments:
+        # Bytes that are no text come from the system as halves of surrogate pairs.
+        if not _is_text(argument):
+            parser.error(f"the argument {argument!a} is not UTF-8")
     options = parser.parse_args(arguments)
     work = work or options.work
     screen = Screen(as_json=options.json)
@@ -135,8 +139,25 @@ def positive_number(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """An argument's type: a whole number from 1."""
+    """An argument's type: a whole number from 1, as messages can hold it."""
+    return _whole(text, 1, 2**32 - 1)
+
+
+def log_number(text: str) -> int:
+    """An argument's type: an LSN."""
+    return _whole(text, 0, 2**64 - 1)
+
+
+def _whole(text: str, least: int, most: int) -> int:
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of {least} to {most}")
     return number
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

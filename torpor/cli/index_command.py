@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator, Sequence
 
-from torpor.cli.command import Parser, Work, add_yes, confirm, family, positive_number, run
+from torpor.cli.command import Parser, Work, add_yes, confirm, count, family, positive_number, run
 from torpor.cli.connection import Connection
 from torpor.cli.index_report import report
 from torpor.cli.messages import document, word
@@ -90,7 +90,7 @@ def _create() -> tuple[Parser, Work]:
     parser.add_argument("name", metavar="NAME", help="1 to 45 of a-z, 0-9 and '-'")
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument(
-        "--dimension", metavar="D", type=int, default=0, help="number of values in each vector"
+        "--dimension", metavar="D", type=count, default=0, help="number of values in each vector"
     )
     kind.add_argument("--sparse", action="store_true", help="its vectors are sparse")
     parser.add_argument(

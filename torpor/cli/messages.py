@@ -20,6 +20,9 @@ from torpor.v1 import data_pb2
 _INDEX_MAX = 2**32 - 1
 # Above this a double cannot tell whole numbers apart.
 _WHOLE_MAX = 2**53
+# Parsers of messages stop at 100 messages in each other. 16 levels of $and, the most that a filter may
+# have, are 88 with a condition inside.
+_DEPTH_MAX = 90
 _FLOAT_DIGITS = range(6, 9)
 _FLOAT_DIGITS_MAX = 9
 
@@ -71,9 +74,13 @@ def struct(content: object) -> Struct:
         raise Unfit(f"must be an object, not {_kind(content)}")
     made = Struct()
     try:
+        if _depth(content) > _DEPTH_MAX:
+            raise RecursionError
         made.update(content)
     except OverflowError:
         raise Unfit("holds a number that is too large") from None
+    except RecursionError:
+        raise Unfit("is nested too deeply") from None
     except UnicodeEncodeError:
         raise Unfit("holds text that is not Unicode (half of a surrogate pair)") from None
     return made
@@ -128,6 +135,15 @@ def word(enum: EnumDescriptor, number: int) -> str:
     name: str = enum.values_by_number[number].name
     common = str(enum.values_by_number[0].name).removesuffix("UNSPECIFIED")
     return name.removeprefix(common).lower()
+
+
+def _depth(content: object) -> int:
+    """How many messages deep this is as a Struct."""
+    if isinstance(content, dict):
+        return 3 + max(map(_depth, content.values()), default=0)
+    if isinstance(content, list):
+        return 2 + max(map(_depth, content), default=0)
+    return 0
 
 
 def _plain_field(field: Any, value: Any) -> object:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from torpor.cli import json_argument
-from torpor.cli.command import Parser, count, run
+from torpor.cli.command import Parser, count, log_number, run
 from torpor.cli.connection import Connection
 from torpor.cli.errors import UsageError
 from torpor.cli.messages import dense, floats, plain, sparse, sparse_object, struct
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--no-metadata", action="store_true", help="leave the metadata out")
     freshness = parser.add_mutually_exclusive_group()
     freshness.add_argument(
-        "--at-least-lsn", metavar="LSN", type=int, help="see at least this write"
+        "--at-least-lsn", metavar="LSN", type=log_number, help="see at least this write"
     )
     freshness.add_argument(
         "--current-view", action="store_true", help="look for nothing newer than the worker knows"
