@@ -74,13 +74,15 @@ def struct(content: object) -> Struct:
         raise Unfit(f"must be an object, not {_kind(content)}")
     made = Struct()
     try:
-        if _depth(content) > _DEPTH_MAX:
-            raise RecursionError
+        depth = _depth(content)
+    except RecursionError:
+        depth = _DEPTH_MAX + 1
+    if depth > _DEPTH_MAX:
+        raise Unfit("is nested too deeply")
+    try:
         made.update(content)
     except OverflowError:
         raise Unfit("holds a number that is too large") from None
-    except RecursionError:
-        raise Unfit("is nested too deeply") from None
     except UnicodeEncodeError:
         raise Unfit("holds text that is not Unicode (half of a surrogate pair)") from None
     return made
