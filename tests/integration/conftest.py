@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.client import Client
+from tests.integration.command_line import CommandLine
 from torpor.local import LocalServer
 
 Start = Callable[..., Client]
@@ -34,3 +35,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def client(start: Start) -> Client:
     """A client of a fresh server whose indexes stay awake."""
     return start("--idle-seconds", "600")
+
+
+@pytest.fixture
+def torpor(client: Client, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """The command line, talking to the server of `client`."""
+    return CommandLine(client, capsys)

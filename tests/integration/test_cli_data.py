@@ -15,11 +15,6 @@ COUNT = 250
 
 
 @pytest.fixture
-def torpor(client: Client, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    return CommandLine(client, capsys)
-
-
-@pytest.fixture
 def docs(client: Client, torpor: CommandLine, tmp_path: Path) -> Client:
     """An index whose records have a number and a parity."""
     client.create("docs", dimension=2, metric=control.METRIC_EUCLIDEAN)
