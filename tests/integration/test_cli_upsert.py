@@ -159,6 +159,8 @@ def test_resume_is_refused_when_what_is_stored_has_changed_in_the_file(
     write(path, *good[:20], {**good[20], "values": [9, 9, 9]}, *good[21:])
     said = torpor.fails("upsert", "docs", path, "--resume")
     assert "has changed within its first 150 rows" in said and "without --resume" in said
+    write(path, *good[:20], "nonsense", *good[21:])
+    assert "has changed" in torpor.fails("upsert", "docs", path, "--resume")
     write(path, *good[:100])
     assert "has changed" in torpor.fails("upsert", "docs", path, "--resume")
     assert torpor.json("upsert", "docs", path)["rows_stored"] == 100

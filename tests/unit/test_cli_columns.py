@@ -1,4 +1,4 @@
-"""Matrices and Parquet files: every row comes out as it went in; every mistake is told with its place."""
+"""Matrices and Parquet files: every row comes out as it went in, every mistake has its place."""
 
 import sys
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""JSON lines, and any file: every row comes out as it went in; every mistake is told with its place."""
+"""JSON lines, and any file: every row comes out as it went in, every mistake has its place."""
 
 import gzip
 import json

@@ -4,7 +4,8 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
@@ -138,11 +139,10 @@ class _Load:
     def _check_unchanged(self, rows: Iterator[Row], number: int, digest: bytes) -> None:
         """Reads the stored rows of a file that has changed, as one with a row mended has."""
         found = b""
-        for _ in range(number):
-            row = next(rows, None)
-            if row is None:
-                break
-            found = digest_after(found, row)
+        # A row that cannot even be read is not the one that was stored.
+        with suppress(BadInput):
+            for row in islice(rows, number):
+                found = digest_after(found, row)
         if found != digest:
             raise CommandError(
                 f"{self._path} has changed within its first {counted(number, 'row')}, which are stored "
