@@ -1,4 +1,4 @@
-"""The command line: `torpor serve`, `torpor demo`, `torpor verify`."""
+"""The command line: `torpor serve`, the commands of `torpor.cli`, and a few more."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -12,11 +12,24 @@ sys.path.insert(0, str(_SERVER if _SERVER.is_dir() else _PACKAGE.parent))
 _USAGE = """\
 usage: torpor COMMAND [OPTION ...]
 
-commands:
-  serve    serve the indexes of a data folder over gRPC
-  demo     see an index fall asleep and wake, in under a minute
-  verify   check every checksum in a data folder
-  version  print the version
+a server:
+  serve       serve the indexes of a data folder over gRPC
+  verify      check every checksum in a data folder
+  demo        see an index fall asleep and wake, in under a minute
+  version     print the version
+
+its indexes:
+  index       create, list, describe, configure, delete, wake, put to sleep
+  namespaces  list, describe, create, delete the parts of an index
+  stats       count the records of an index
+
+their records:
+  upsert      load a file: JSON lines, Parquet or .npy
+  query       find the nearest neighbours
+  fetch       show records by ids or by a filter
+  list        print the ids of a namespace
+  update      change records
+  delete      delete records
 
 `torpor COMMAND --help` says what a command takes.
 """
@@ -35,6 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "verify": _verify,
         "version": _version,
         "zygote": _zygote,
+        "index": _index,
+        "namespaces": _namespaces,
+        "stats": _stats,
+        "upsert": _upsert,
+        "query": _query,
+        "fetch": _fetch,
+        "list": _list,
+        "update": _update,
+        "delete": _delete,
     }
     if name not in commands:
         print(
@@ -78,6 +100,60 @@ def _version(arguments: Sequence[str]) -> int:
 
     print(version("torpor"))
     return 0
+
+
+def _index(arguments: Sequence[str]) -> int:
+    from torpor.cli.index_command import main
+
+    return main(arguments)
+
+
+def _namespaces(arguments: Sequence[str]) -> int:
+    from torpor.cli.namespaces_command import namespaces
+
+    return namespaces(arguments)
+
+
+def _stats(arguments: Sequence[str]) -> int:
+    from torpor.cli.namespaces_command import stats
+
+    return stats(arguments)
+
+
+def _upsert(arguments: Sequence[str]) -> int:
+    from torpor.cli.upsert_command import main
+
+    return main(arguments)
+
+
+def _query(arguments: Sequence[str]) -> int:
+    from torpor.cli.query_command import main
+
+    return main(arguments)
+
+
+def _fetch(arguments: Sequence[str]) -> int:
+    from torpor.cli.fetch_command import fetch
+
+    return fetch(arguments)
+
+
+def _list(arguments: Sequence[str]) -> int:
+    from torpor.cli.fetch_command import list_ids
+
+    return list_ids(arguments)
+
+
+def _update(arguments: Sequence[str]) -> int:
+    from torpor.cli.change_command import update
+
+    return update(arguments)
+
+
+def _delete(arguments: Sequence[str]) -> int:
+    from torpor.cli.change_command import delete
+
+    return delete(arguments)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.client import Client
+from tests.integration.command_line import CommandLine
 from torpor.local import LocalServer
 
 Start = Callable[..., Client]
@@ -46,3 +47,9 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 def client(start: Start) -> Client:
     """A client of a fresh server whose indexes stay awake."""
     return start("--idle-seconds", "600")
+
+
+@pytest.fixture
+def torpor(client: Client, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """The command line, talking to the server of `client`."""
+    return CommandLine(client, capsys)

@@ -1,0 +1,102 @@
+"""One channel to a server, and calls whose answers say what woke and how long it took."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from torpor.cli.errors import CallFailed
+from torpor.v1 import control_pb2_grpc, data_pb2, data_pb2_grpc
+
+DEFAULT_ADDRESS = "127.0.0.1:7700"
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+# The server bounds messages; a second bound here could only refuse what it allows.
+_OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+# How grpc says that nobody was reached, as opposed to a server that answers UNAVAILABLE.
+_UNREACHED = ("failed to connect", "dns resolution failed", "name resolution", "no such host")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the calls of one command cost, and how fresh and exact their answers are."""
+
+    took_ms: float = 0.0
+    wake_ms: float | None = None
+    exact: bool | None = None
+    lsn: int | None = None
+
+    def add(self, took_ms: float, metadata: Iterable[tuple[str, str | bytes]]) -> None:
+        """Counts one call in, by the metadata of its response."""
+        self.took_ms += took_ms
+        for key, value in metadata:
+            text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
+            if key == "torpor-wake-ms":
+                self.wake_ms = (self.wake_ms or 0.0) + float(text)
+            elif key == "torpor-exact":
+                self.exact = text == "true" and self.exact is not False
+            elif key == "torpor-lsn":
+                self.lsn = max(self.lsn or 0, int(text))
+
+
+class Connection:
+    """Talks to one server. Every call has the same timeout and adds to the outcome."""
+
+    def __init__(self, address: str, timeout_seconds: float) -> None:
+        """Connects with the first call, not here."""
+        self.address = address
+        self.timeout_seconds = timeout_seconds
+        self.outcome = Outcome()
+        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self.control = control_pb2_grpc.ControlServiceStub(self._channel)
+        self.data = data_pb2_grpc.DataServiceStub(self._channel)
+
+    def call(
+        self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request
+    ) -> Response:
+        """The answer to one call; raises CallFailed."""
+        began = time.perf_counter()
+        try:
+            response, call = method.with_call(request, timeout=self.timeout_seconds)
+        except grpc.RpcError as error:
+            raise self.failure(error) from None
+        self.outcome.add((time.perf_counter() - began) * 1e3, call.initial_metadata())
+        return response
+
+    def start_upsert(
+        self, request: data_pb2.UpsertRequest
+    ) -> "grpc.CallFuture[data_pb2.UpsertResponse]":
+        """Sends vectors without waiting for the answer; see `failure` for what it may raise."""
+        return self.data.Upsert.future(request, timeout=self.timeout_seconds)
+
+    def failure(self, error: grpc.RpcError) -> CallFailed:
+        """What a failed call means, in words for the user."""
+        code, details = error.code(), error.details() or "the server gave no reason"
+        if code is grpc.StatusCode.UNAVAILABLE and any(
+            sign in details.lower() for sign in _UNREACHED
+        ):
+            return CallFailed(
+                code,
+                f"no server answers at {self.address}. Start one with `torpor serve --data ./data "
+                f"--listen {DEFAULT_ADDRESS}`, or name another with --server or TORPOR_SERVER.",
+            )
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            details = f"no answer within {self.timeout_seconds:g} s; --timeout allows more"
+        return CallFailed(code, f"{code.name}: {' '.join(details.split())}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._channel.close()
