@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 # Rows worked on at once: their float64 copies stay in the cache.
 _BLOCK_VALUES = 1 << 16
 _LARGEST = 127
-# The centre is the mean of so many rows: any centre is right, a good one makes errors small.
-_CENTRE_ROWS = 4_096
+# The centre is the mean of some stretches of rows: any centre is right, a good one makes errors small.
+_STRETCHES = 64
+_STRETCH_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,12 @@ def centre_of(
     vectors: Callable[[int, int], NDArray[np.float32]], count: int, dimension: int
 ) -> NDArray[np.float32]:
     """About the mean of `count` rows, (d,); zero where that is no float32."""
-    step = max(1, count // _CENTRE_ROWS)
+    step = max(_STRETCH_ROWS, count // _STRETCHES)
     total, rows = np.zeros(dimension), 0
     for start in range(0, count, step):
-        total += vectors(start, start + 1)[0]
-        rows += 1
+        stretch = vectors(start, min(start + _STRETCH_ROWS, count))
+        total += stretch.sum(axis=0, dtype=np.float64)
+        rows += len(stretch)
     with np.errstate(over="ignore"):
         mean = (total / max(1, rows)).astype(np.float32)
     return np.where(np.isfinite(mean), mean, np.float32(0))

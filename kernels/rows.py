@@ -47,7 +47,7 @@ def row_norms(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     count, dimension = vectors.shape
     norms = np.empty(count, np.float32)
-    step = max(1, _NORM_BLOCK_VALUES // dimension)
+    step = max(1, _NORM_BLOCK_VALUES // max(1, dimension))
     with np.errstate(over="ignore", under="ignore"):
         for start in range(0, count, step):
             block = vectors[start : start + step].astype(np.float64)

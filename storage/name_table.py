@@ -11,7 +11,8 @@ Loading 50,000 names into a dict would cost a waking worker 13 ms. Everything is
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from storage.errors import DataLoss
@@ -35,8 +36,42 @@ def encode_names(entries: Sequence[Named]) -> bytes:
     for entry in entries:
         end += len(entry.name)
         parts.append(_ENTRY.pack(end, entry.first, entry.second))
-    body = struct.pack("<I", len(entries)) + b"".join([*parts, *(one.name for one in entries)])
+    return _encode(len(entries), [*parts, *(one.name for one in entries)])
+
+
+def _encode(count: int, parts: Iterable[bytes | memoryview]) -> bytes:
+    body = struct.pack("<I", count) + b"".join(parts)
     return struct.pack("<I", zlib.crc32(body)) + body
+
+
+class _Run:
+    """The entries and names of a new table, copied from one that exists in stretches."""
+
+    def __init__(self, view: memoryview, names_at: int) -> None:
+        self._old = array("Q", view[_HEADER.size : names_at].tobytes())
+        self._old_names = view[names_at:]
+        self._end = 0
+        self.entries = array("Q")
+        self.names: list[bytes | memoryview] = []
+
+    def copy(self, start: int, stop: int) -> None:
+        """Copies the entries start..stop."""
+        if start == stop:
+            return
+        first = self._old[3 * start - 3] if start else 0
+        last = self._old[3 * stop - 3]
+        own = self._old[3 * start : 3 * stop]
+        shift = self._end - first
+        own[::3] = array("Q", [end + shift for end in own[::3]])
+        self.entries.extend(own)
+        self.names.append(self._old_names[first:last])
+        self._end += last - first
+
+    def append(self, entry: Named) -> None:
+        """Adds one entry."""
+        self._end += len(entry.name)
+        self.entries.extend((self._end, entry.first, entry.second))
+        self.names.append(entry.name)
 
 
 class NameTable:
@@ -75,9 +110,27 @@ class NameTable:
             return found
         return None
 
-    def first_at_least(self, name: bytes) -> int:
-        """How many names come before `name` in byte order."""
-        low, high = 0, len(self)
+    def changed(self, changes: Iterable[tuple[bytes, Named | None]]) -> bytes:
+        """The bytes of this table with some names changed, added or, by None, taken away.
+
+        The changes come in byte order. What lies between them is copied as it is: 50,000 names with a
+        hundred changes take 5 ms, and ten times that one by one.
+        """
+        run = _Run(self._view, self._names_at)
+        place = 0
+        for name, entry in changes:
+            index = self.first_at_least(name, place)
+            run.copy(place, index)
+            known = index < self._count and self[index].name == name
+            place = index + known
+            if entry is not None:
+                run.append(entry)
+        run.copy(place, self._count)
+        return _encode(len(run.entries) // 3, [run.entries.tobytes(), *run.names])
+
+    def first_at_least(self, name: bytes, low: int = 0) -> int:
+        """How many names come before `name` in byte order; it is known to be `low` or more."""
+        high = len(self)
         while low < high:
             middle = (low + high) // 2
             if self[middle].name < name:

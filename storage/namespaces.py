@@ -16,7 +16,7 @@ It is what lets a sleeping index be counted without a worker. Everything is litt
 
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from storage.errors import DataLoss, FormatTooNew
@@ -32,8 +32,10 @@ _HEADER = struct.Struct("<8sIIQQ")
 
 def encode(namespaces: Sequence[Named], schemas: Mapping[bytes, bytes]) -> bytes:
     """The file for these namespaces (name, records, bytes), in byte order of their names."""
-    table = encode_names(namespaces)
-    total = sum(one.first for one in namespaces)
+    return _encode(encode_names(namespaces), sum(one.first for one in namespaces), schemas)
+
+
+def _encode(table: bytes, total: int, schemas: Mapping[bytes, bytes]) -> bytes:
     checksum = zlib.crc32(_HEADER.pack(MAGIC, FORMAT, 0, total, len(table)))
     joined = sorted(name + b"\0" + schema for name, schema in schemas.items())
     second = encode_names([Named(one, 0, 0) for one in joined])
@@ -59,6 +61,15 @@ class NamespaceDirectory(NameTable):
         end = _HEADER.size + size if version > 1 else len(view)
         super().__init__(view[_HEADER.size : end], path)
         self._schemas = NameTable(view[end:], path) if version > 1 else None
+
+    def with_changes(
+        self,
+        changes: Iterable[tuple[bytes, Named | None]],
+        total_records: int,
+        schemas: Mapping[bytes, bytes],
+    ) -> bytes:
+        """The file for these namespaces with changes, in byte order of their names; see `changed`."""
+        return _encode(self.changed(changes), total_records, schemas)
 
     def schema(self, name: bytes) -> bytes | None:
         """The MetadataSchema of a namespace, if it has one."""

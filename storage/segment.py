@@ -265,15 +265,13 @@ class Segment:
         ]
 
     def record_bytes(self, rows: NDArray[np.int64]) -> int:
-        """Bytes of the vectors, sparse values, ids and metadata of rows, together."""
-        ends = [self._id_ends, self._metadata_ends]
-        if Section.SPARSE in self._sections:
-            ends.append(self._sparse_ends)
-        total = 4 * self.dimension * len(rows)
-        for one in ends:
-            starts, stops = _spans(one, rows)
-            total += int((stops - starts).sum())
-        return total
+        """Bytes of the vectors, ids, metadata and sparse values of rows, together."""
+        return 4 * self.dimension * len(rows) + sum(self.item_bytes(rows))
+
+    def item_bytes(self, rows: NDArray[np.int64]) -> tuple[int, int, int]:
+        """Bytes of the ids, the metadata and the sparse values of rows."""
+        sparse = _bytes_of(self._sparse_ends, rows) if Section.SPARSE in self._sections else 0
+        return _bytes_of(self._id_ends, rows), _bytes_of(self._metadata_ends, rows), sparse
 
     def namespace_rows(self, name: bytes) -> tuple[int, int]:
         """The slice of rows that a namespace has; empty for one that is not here."""
@@ -396,6 +394,11 @@ def _spans(
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Where the items of rows start and stop."""
     return np.where(rows > 0, ends[rows - 1], np.uint64(0)), ends[rows]
+
+
+def _bytes_of(ends: NDArray[np.uint64], rows: NDArray[np.int64]) -> int:
+    starts, stops = _spans(ends, rows)
+    return int((stops - starts).sum())
 
 
 def header_checksum(header: bytes) -> int:

@@ -166,6 +166,8 @@ def _dense_sections(source: RowSource) -> list[Content]:
 
 
 def _column_sections(source: RowSource) -> list[Content]:
+    if not source.metadata_bytes:
+        return []
     pieces = encode_columns(source.metadata())
     return [(Section.COLUMNS, sum(map(len, pieces)), lambda: pieces)] if pieces else []
 

@@ -6,11 +6,13 @@ Whatever goes wrong, what it wrote is removed and the index is as it was.
 
 import heapq
 import socket
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ from storage.files import Files, unwritable
 from storage.log_format import Position
 from storage.manifest import Manifest, next_version
 from storage.name_table import Named
+from storage.segment import Segment
 from storage.segment_writer import Postings, write_segment
 from torpor.internal.v1 import frames_pb2 as frames
 from worker import sparse
@@ -33,6 +36,11 @@ from worker.part import Part
 from worker.serve import HEADER
 from worker.tail import Tail
 from worker.view import View
+
+# Rows whose ids or metadata are fetched at once.
+_CHUNK_ROWS = 4_096
+
+Item = TypeVar("Item")
 
 
 class Order(TypedDict, total=False):
@@ -97,9 +105,7 @@ def _fold(files: Files, folder: Path, view: View, end: Position, number: int) ->
     if source.count:
         entries.append(write_segment(files, folder, number, source))
     directory = namespaces.file_name(number)
-    files.write_new(
-        folder / directory, [namespaces.encode(list(view.namespaces()), view.schemas())]
-    )
+    files.write_new(folder / directory, [view.encode_namespaces()])
     return next_version(
         view.manifest, log=view.position, namespaces=directory, segments=tuple(entries)
     )
@@ -124,6 +130,7 @@ class TailRows:
     def __init__(self, view: View) -> None:
         self.dimension = view.dimension
         self._rows: list[tuple[Tail, list[int]]] = []
+        self._starts: list[int] = []
         self.namespaces: list[Named] = []
         self.count = 0
         for name in sorted(view.tails):
@@ -131,6 +138,7 @@ class TailRows:
             rows = tail.sorted_rows()
             if rows:
                 self._rows.append((tail, rows))
+                self._starts.append(self.count)
                 self.namespaces.append(Named(name, self.count, self.count + len(rows)))
                 self.count += len(rows)
         self.id_bytes = sum(map(len, self.ids()))
@@ -176,38 +184,41 @@ class TailRows:
         return np.concatenate(pieces) if pieces else np.empty(0, np.float32)
 
     def _pieces(self, start: int, stop: int) -> Iterator[tuple[Tail, list[int]]]:
-        for (tail, rows), name in zip(self._rows, self.namespaces, strict=True):
-            first, last = max(start, name.first), min(stop, name.second)
-            if first < last:
-                yield tail, rows[first - name.first : last - name.first]
+        place = max(0, bisect_right(self._starts, start) - 1)
+        while place < len(self._rows) and self._starts[place] < stop:
+            (tail, rows), first = self._rows[place], self._starts[place]
+            yield tail, rows[max(0, start - first) : stop - first]
+            place += 1
 
 
 class MergedRows:
     """The live rows of several segments in one order, as a segment_writer.RowSource.
 
-    Memory: five bytes a row, and what one chunk takes.
+    Memory: ten bytes a row, what one chunk takes, and the ids of a namespace that several have.
     """
 
     def __init__(self, parts: Sequence[Part], dimension: int) -> None:
         self.dimension = dimension
         self._parts = parts
         self.namespaces: list[Named] = []
+        which: list[NDArray[np.uint16]] = []
+        rows: list[NDArray[np.int64]] = []
+        self.count = 0
+        for name, group in groupby(_by_namespace(parts), key=itemgetter(0)):
+            own_which, own_rows = _in_order_of_ids(parts, [slot[1:] for slot in group])
+            if len(own_rows):
+                which.append(own_which)
+                rows.append(own_rows)
+                self.namespaces.append(Named(name, self.count, self.count + len(own_rows)))
+                self.count += len(own_rows)
+        self._which = np.concatenate(which) if which else np.empty(0, np.uint16)
+        self._row = np.concatenate(rows) if rows else np.empty(0, np.int64)
         self.id_bytes = self.metadata_bytes = self.sparse_bytes = 0
-        which, rows = array("H"), array("L")
-        for name, one_id, part, row in heapq.merge(
-            *(_live_rows(number, part) for number, part in enumerate(parts))
-        ):
-            if not self.namespaces or self.namespaces[-1].name != name:
-                self.namespaces.append(Named(name, len(rows), len(rows)))
-            which.append(part)
-            rows.append(row)
-            self.id_bytes += len(one_id)
-            self.metadata_bytes += len(parts[part].segment.metadata(row) or b"")
-            self.sparse_bytes += len(parts[part].segment.sparse(row) or b"")
-            self.namespaces[-1] = self.namespaces[-1]._replace(second=len(rows))
-        self.count = len(rows)
-        self._which = np.frombuffer(which, np.uint16) if rows else np.empty(0, np.uint16)
-        self._row = np.frombuffer(rows, np.uint64).astype(np.int64) if rows else np.empty(0, int)
+        for part, _, own in self._pieces(0, self.count):
+            id_bytes, metadata_bytes, sparse_bytes = part.segment.item_bytes(own)
+            self.id_bytes += id_bytes
+            self.metadata_bytes += metadata_bytes
+            self.sparse_bytes += sparse_bytes
         lows = [part.segment.norm_min for part in parts if part.segment.norm_min > 0]
         self.norm_min = min(lows, default=0.0)
         self.norm_max = max(part.segment.norm_max for part in parts)
@@ -232,13 +243,13 @@ class MergedRows:
         return gathered
 
     def ids(self) -> Iterable[bytes]:
-        return (self._parts[p].segment.id(row) for p, row in self._order())
+        return self._items(lambda segment, rows: segment.ids(rows))
 
     def metadata(self) -> Iterable[bytes | None]:
-        return (self._parts[p].segment.metadata(row) for p, row in self._order())
+        return self._items(lambda segment, rows: segment.metadata_of(rows))
 
     def sparse(self) -> Iterable[bytes | None]:
-        return (self._parts[p].segment.sparse(row) for p, row in self._order())
+        return self._items(lambda segment, rows: segment.sparse_of(rows))
 
     def centre(self) -> NDArray[np.float32]:
         return codes.centre_of(self.vectors, self.count, self.dimension)
@@ -253,8 +264,17 @@ class MergedRows:
         found = postings_of(stored)
         return found.terms, found.ends, found.rows, found.weights
 
-    def _order(self) -> Iterator[tuple[int, int]]:
-        return ((int(p), int(row)) for p, row in zip(self._which, self._row, strict=True))
+    def _items(
+        self, items_of: Callable[[Segment, NDArray[np.int64]], Sequence[Item]]
+    ) -> Iterator[Item]:
+        """What segments hold for each row, fetched many rows at a time."""
+        for start in range(0, self.count, _CHUNK_ROWS):
+            chunk: list[Item | None] = [None] * min(_CHUNK_ROWS, self.count - start)
+            for part, places, rows in self._pieces(start, start + len(chunk)):
+                found = items_of(part.segment, rows)
+                for place, item in zip(places.tolist(), found, strict=True):
+                    chunk[place] = item
+            yield from cast("list[Item]", chunk)
 
     def _pieces(
         self, start: int, stop: int
@@ -266,9 +286,26 @@ class MergedRows:
                 yield part, places, self._row[start:stop][places]
 
 
-def _live_rows(number: int, part: Part) -> Iterator[tuple[bytes, bytes, int, int]]:
-    segment = part.segment
-    for name in segment.namespaces:
-        for row in range(name.first, name.second):
-            if part.is_live(row):
-                yield name.name, segment.id(row), number, row
+def _by_namespace(parts: Sequence[Part]) -> Iterator[tuple[bytes, int, int, int]]:
+    """The namespaces of all parts in order: name, number of the part, first row, row behind the last."""
+    return heapq.merge(
+        *(
+            [(one.name, number, one.first, one.second) for one in part.segment.namespaces]
+            for number, part in enumerate(parts)
+        )
+    )
+
+
+def _in_order_of_ids(
+    parts: Sequence[Part], slices: list[tuple[int, int, int]]
+) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+    """The live rows of a namespace: the part and the row of each."""
+    found = [(number, parts[number].live(np.arange(*ends))) for number, *ends in slices]
+    which = np.concatenate([np.full(len(rows), number, np.uint16) for number, rows in found])
+    rows = np.concatenate([own for _, own in found])
+    if len(found) > 1:
+        ids = [one for number, own in found for one in parts[number].segment.ids(own)]
+        # Each part's ids are in order: sorting merges them.
+        order = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
+        which, rows = which[order], rows[order]
+    return which, rows

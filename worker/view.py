@@ -136,6 +136,11 @@ class View:
             return own.schema if own is not None else None
         return self._directory.schema(name)
 
+    def encode_namespaces(self) -> bytes:
+        """The `.namespaces` file for what has been applied."""
+        changes = ((name, self.count(name)) for name in sorted(self._counts))
+        return self._directory.with_changes(changes, self.total_records, self.schemas())
+
     def schemas(self) -> dict[bytes, bytes]:
         """All schemas, by namespace."""
         own = {name: count.schema if count else None for name, count in self._counts.items()}

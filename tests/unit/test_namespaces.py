@@ -11,11 +11,12 @@ from storage import namespaces
 from storage.errors import DataLoss, FormatTooNew
 from storage.files import Files
 from storage.manifest import Manifest
-from storage.name_table import Named
+from storage.name_table import Named, NameTable, encode_names
 from storage.namespaces import NamespaceDirectory
 from tests.faults.disk import FakeFiles
 
 NAMES = st.binary(max_size=20)
+SHORT = st.binary(max_size=2)
 COUNTS = st.tuples(st.integers(0, 2**40), st.integers(0, 2**60))
 
 
@@ -63,6 +64,23 @@ def test_a_damaged_directory_is_never_served() -> None:
             NamespaceDirectory(memoryview(changed), "here")
         with pytest.raises(DataLoss, match="here"):
             NamespaceDirectory(memoryview(content[:at]), "here")
+
+
+@given(
+    st.dictionaries(SHORT, COUNTS, max_size=20),
+    st.dictionaries(SHORT, st.one_of(st.none(), COUNTS), max_size=20),
+)
+def test_changing_a_table_is_encoding_what_it_has_become(
+    before: dict[bytes, tuple[int, int]], changes: dict[bytes, tuple[int, int] | None]
+) -> None:
+    table = NameTable(memoryview(encode_names(named(before))), "here")
+    after = {name: pair for name, pair in {**before, **changes}.items() if pair is not None}
+    listed = [(name, pair and Named(name, *pair)) for name, pair in sorted(changes.items())]
+    assert table.changed(listed) == encode_names(named(after))
+
+
+def named(pairs: dict[bytes, tuple[int, int]]) -> list[Named]:
+    return [Named(name, *pair) for name, pair in sorted(pairs.items())]
 
 
 def test_a_newer_directory_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
