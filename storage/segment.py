@@ -266,12 +266,32 @@ class Segment:
 
     def record_bytes(self, rows: NDArray[np.int64]) -> int:
         """Bytes of the vectors, ids, metadata and sparse values of rows, together."""
-        return 4 * self.dimension * len(rows) + sum(self.item_bytes(rows))
+        kinds = (Section.IDS, Section.METADATA, Section.SPARSE)
+        items = sum(int(self.lengths(kind, rows).sum()) for kind in kinds)
+        return 4 * self.dimension * len(rows) + items
 
-    def item_bytes(self, rows: NDArray[np.int64]) -> tuple[int, int, int]:
-        """Bytes of the ids, the metadata and the sparse values of rows."""
-        sparse = _bytes_of(self._sparse_ends, rows) if Section.SPARSE in self._sections else 0
-        return _bytes_of(self._id_ends, rows), _bytes_of(self._metadata_ends, rows), sparse
+    def lengths(self, kind: Section, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Bytes of each of these rows in IDS, METADATA or SPARSE."""
+        if kind not in self._sections:
+            return np.zeros(len(rows), np.uint64)
+        ends = {
+            Section.IDS: Section.ID_ENDS,
+            Section.METADATA: Section.METADATA_ENDS,
+            Section.SPARSE: Section.SPARSE_ENDS,
+        }
+        starts, stops = _spans(self._array(ends[kind], "<u8"), rows)
+        return stops - starts
+
+    def with_metadata(self) -> NDArray[np.bool_]:
+        """Which rows have metadata, be it empty; (n,)."""
+        bits = np.frombuffer(self._present, np.uint8)
+        return np.unpackbits(bits, count=self.rows, bitorder="little").view(np.bool_)
+
+    def hashes(self) -> NDArray[np.uint64]:
+        """The hash of each row, see `hash_ids`; (n,)."""
+        hashes = np.empty(self.rows, np.uint64)
+        hashes[self._hash_rows] = self._hashes
+        return hashes
 
     def namespace_rows(self, name: bytes) -> tuple[int, int]:
         """The slice of rows that a namespace has; empty for one that is not here."""
@@ -394,11 +414,6 @@ def _spans(
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Where the items of rows start and stop."""
     return np.where(rows > 0, ends[rows - 1], np.uint64(0)), ends[rows]
-
-
-def _bytes_of(ends: NDArray[np.uint64], rows: NDArray[np.int64]) -> int:
-    starts, stops = _spans(ends, rows)
-    return int((stops - starts).sum())
 
 
 def header_checksum(header: bytes) -> int:

@@ -22,7 +22,6 @@ from storage.segment import (
     MAGIC,
     SECTION,
     Section,
-    hash_ids,
     header_checksum,
 )
 
@@ -63,6 +62,15 @@ class RowSource(Protocol):
 
     def sparse(self) -> Iterable[bytes | None]:
         """All sparse values, None for rows without."""
+
+    def lengths(self, kind: Section) -> NDArray[np.uint64]:
+        """Bytes of each row in IDS, METADATA or SPARSE."""
+
+    def with_metadata(self) -> NDArray[np.bool_]:
+        """Which rows have metadata, be it empty."""
+
+    def hashes(self) -> NDArray[np.uint64]:
+        """The hash of each row, see `segment.hash_ids`."""
 
     def centre(self) -> NDArray[np.float32]:
         """(d,) float32: what codes are relative to."""
@@ -114,6 +122,10 @@ def _sections(source: RowSource) -> list[Content]:
     count = source.count
     names = encode_names(source.namespaces)
     hashes = functools.cache(lambda: _sorted_hashes(source))
+
+    def ends(kind: Section) -> Iterable[Chunk]:
+        return (np.cumsum(source.lengths(kind), dtype="<u8").data,)
+
     return [
         *_dense_sections(source),
         (
@@ -122,11 +134,15 @@ def _sections(source: RowSource) -> list[Content]:
             lambda: (source.lsns(a, b).data for a, b in _spans(count)),
         ),
         (Section.NAMESPACES, len(names), lambda: (names,)),
-        (Section.ID_ENDS, 8 * count, lambda: _ends(source.ids())),
+        (Section.ID_ENDS, 8 * count, lambda: ends(Section.IDS)),
         (Section.IDS, source.id_bytes, lambda: _joined(source.ids())),
-        (Section.METADATA_ENDS, 8 * count, lambda: _ends(_filled(source.metadata()))),
+        (Section.METADATA_ENDS, 8 * count, lambda: ends(Section.METADATA)),
         (Section.METADATA, source.metadata_bytes, lambda: _joined(_filled(source.metadata()))),
-        (Section.METADATA_PRESENT, (count + 7) // 8, lambda: (_present(source),)),
+        (
+            Section.METADATA_PRESENT,
+            (count + 7) // 8,
+            lambda: (np.packbits(source.with_metadata(), bitorder="little").data,),
+        ),
         (Section.HASHES, 8 * count, lambda: (hashes()[0].data,)),
         (Section.HASH_ROWS, 4 * count, lambda: (hashes()[1].data,)),
         *_column_sections(source),
@@ -177,7 +193,11 @@ def _sparse_sections(source: RowSource) -> list[Content]:
         return []
     terms, ends, rows, weights = source.postings()
     return [
-        (Section.SPARSE_ENDS, 8 * source.count, lambda: _ends(_filled(source.sparse()))),
+        (
+            Section.SPARSE_ENDS,
+            8 * source.count,
+            lambda: (np.cumsum(source.lengths(Section.SPARSE), dtype="<u8").data,),
+        ),
         (Section.SPARSE, source.sparse_bytes, lambda: _joined(_filled(source.sparse()))),
         (Section.TERMS, terms.nbytes, lambda: (terms.data,)),
         (Section.TERM_ENDS, ends.nbytes, lambda: (ends.data,)),
@@ -224,15 +244,6 @@ def _spans(count: int) -> Iterator[tuple[int, int]]:
     return ((start, min(start + _CHUNK_ROWS, count)) for start in range(0, count, _CHUNK_ROWS))
 
 
-def _ends(items: Iterable[bytes]) -> Iterator[Chunk]:
-    end = 0
-    iterator = iter(items)
-    while chunk := [len(one) for one in itertools.islice(iterator, _CHUNK_ROWS)]:
-        ends = np.cumsum(np.array(chunk, "<u8"), dtype="<u8") + np.uint64(end)
-        end = int(ends[-1])
-        yield ends.data
-
-
 def _filled(items: Iterable[bytes | None]) -> Iterator[bytes]:
     return (one or b"" for one in items)
 
@@ -243,18 +254,7 @@ def _joined(items: Iterable[bytes]) -> Iterator[Chunk]:
         yield b"".join(chunk)
 
 
-def _present(source: RowSource) -> bytes:
-    present = np.fromiter((one is not None for one in source.metadata()), bool, source.count)
-    return np.packbits(present, bitorder="little").tobytes()
-
-
 def _sorted_hashes(source: RowSource) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
-    ids = iter(source.ids())
-    hashes = np.concatenate(
-        [
-            hash_ids(one.name, itertools.islice(ids, one.second - one.first))
-            for one in source.namespaces
-        ]
-    )
+    hashes = source.hashes()
     order = np.argsort(hashes, kind="stable").astype("<u4")
     return hashes[order], order

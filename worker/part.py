@@ -52,7 +52,7 @@ class Part:
         """A slice as kernels search it."""
         one = self.segment
         bounds = (one.norm_min, one.norm_max)
-        return Rows(one.vectors, one.norms, start, stop, self.dead, *bounds, self._codes)
+        return Rows(one.vectors, one.norms, start, stop, self.dead, *bounds, self.codes)
 
     def select(self, one: Filter, start: int, stop: int) -> tuple[RowList | None, Mask | None]:
         """The rows of a slice that match, dead ones included: listed, or as a mask over the slice."""
@@ -88,7 +88,7 @@ class Part:
         return self.segment.columns
 
     @cached_property
-    def _codes(self) -> Codes | None:
+    def codes(self) -> Codes | None:
         stored = self.segment.codes()
         if stored is None:
             return None
