@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import dataset as datasets
+from bench import metadata
 from bench.record import save
 from bench.target import INDEX, Target, running, upserts
 from torpor.v1 import data_pb2
@@ -23,9 +24,13 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--batch", type=int, default=100, help="vectors of one request")
     parser.add_argument("--single", type=int, default=300, help="upserts of one vector, asleep")
+    parser.add_argument(
+        "--metadata", type=Path, help=".jsonl.gz: also load the vectors with this metadata"
+    )
     parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
+    with_metadata = _with_metadata(dataset, options) if options.metadata is not None else {}
     Console().print("Encoding the requests ahead...")
     bodies = list(upserts(dataset, options.batch))
     with running("--idle-seconds", "600") as target:
@@ -50,9 +55,20 @@ def main(arguments: Sequence[str]) -> None:
             "vectors stored": stored.total_vector_count,
             "wakes during the single upserts": woken,
             "bytes on disk a vector": size / len(dataset.vectors),
+            **with_metadata,
         },
         options.output,
     )
+
+
+def _with_metadata(dataset: datasets.Dataset, options: argparse.Namespace) -> dict[str, float]:
+    """Vectors a second, each with its metadata."""
+    rows = metadata.load(dataset, options.metadata)
+    bodies = list(rows.requests(INDEX, options.batch))
+    with running("--idle-seconds", "600") as target:
+        target.create(dataset.vectors.shape[1])
+        _, seconds = _ingest(target, bodies, options.clients)
+    return {"vectors/s with metadata": len(rows.ids) / seconds}
 
 
 def _ingest(target: Target, bodies: list[bytes], clients: int) -> tuple[list[float], float]:
