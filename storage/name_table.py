@@ -103,6 +103,11 @@ class NameTable:
     def __iter__(self) -> Iterator[Named]:
         return (self[index] for index in range(self._count))
 
+    @property
+    def second_numbers(self) -> "array[int]":
+        """The second number of every name."""
+        return array("Q", self._view[_HEADER.size : self._names_at].tobytes())[2::3]
+
     def find(self, name: bytes) -> Named | None:
         """The entry of this name."""
         index = self.first_at_least(name)

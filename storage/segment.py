@@ -52,7 +52,7 @@ whole. Checking a whole file at every wake would cost 0.24 s a GB.
 
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from functools import cached_property
 from hashlib import blake2b
@@ -297,6 +297,13 @@ class Segment:
         """The slice of rows that a namespace has; empty for one that is not here."""
         found = self.namespaces.find(name)
         return (found.first, found.second) if found is not None else (0, 0)
+
+    def count_by_namespace(self, rows: NDArray[np.int64]) -> Iterator[tuple[bytes, int]]:
+        """How many of these rows, ascending, lie in each namespace; those with none left out."""
+        ends = np.array(self.namespaces.second_numbers)
+        counts = np.diff(np.searchsorted(rows, ends), prepend=0)
+        for place in np.flatnonzero(counts).tolist():
+            yield self.namespaces[place].name, int(counts[place])
 
     def find(self, namespace: bytes, ids: Sequence[bytes], hashes: NDArray[np.uint64]) -> list[int]:
         """The row of each id, -1 for those not here, dead rows included; `hashes` by `hash_ids`."""

@@ -2,6 +2,7 @@
 
 import heapq
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -109,15 +110,30 @@ def _of_tail(
 
 def count_matching(view: View, request: frames.MatchRequest) -> frames.Counts:
     """How many records match, by namespace, namespaces without any left out; raises Unfilterable."""
-    counts = frames.Counts()
+    counts = frames.Counts(total_namespaces=view.total_namespaces)
     if request.HasField("namespace"):
-        names = [request.namespace]
+        name = request.namespace
+        records = {name: sum(len(rows) for _, rows in view.matching(name, request.filter))}
     else:
-        names = [one.name for one in view.namespaces() if one.first]
-    for name in names:
-        records = sum(len(rows) for _, rows in view.matching(name, request.filter))
-        if records:
-            counts.namespaces.add(name=name, records=records)
-            counts.total_records += records
-    counts.total_namespaces = view.total_namespaces
+        records = _count_everywhere(view, request.filter)
+    for name, found in sorted(records.items()):
+        if found:
+            counts.namespaces.add(name=name, records=found)
+            counts.total_records += found
     return counts
+
+
+def _count_everywhere(view: View, encoded: bytes) -> dict[bytes, int]:
+    """Segments as wholes: one by one, 50,000 namespaces would take seconds."""
+    one = filters.parse(encoded)
+    assert one is not None
+    for name in view.schemas():
+        view.check_filter(name, one)
+    records: dict[bytes, int] = defaultdict(int)
+    for part in view.parts:
+        rows = part.matching(one, 0, part.segment.rows)
+        for name, found in part.segment.count_by_namespace(rows):
+            records[name] += found
+    for name, tail in view.tails.items():
+        records[name] += len(tail.matching(one))
+    return records

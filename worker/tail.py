@@ -105,6 +105,10 @@ class Tail:
         ]
         return np.concatenate(masks)
 
+    def matching(self, one: Filter) -> NDArray[np.int64]:
+        """The live rows that match a filter, ascending."""
+        return self.rows().live(np.flatnonzero(self.mask(one)))
+
     def sparse_scores(self, query: SparseVector) -> tuple[NDArray[np.float64], Mask]:
         """See kernels.sparse."""
         found = [

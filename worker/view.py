@@ -289,8 +289,7 @@ class View:
                 found.append((part, part.matching(one, start, stop)))
         tail = self.tails.get(name)
         if tail is not None:
-            rows = tail.rows().live(np.flatnonzero(tail.mask(one)))
-            found.append((tail, rows))
+            found.append((tail, tail.matching(one)))
         return [(place, rows) for place, rows in found if len(rows)]
 
     def _append(
