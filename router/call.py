@@ -11,10 +11,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: lower-case metadata, and the deadline in CLOCK_MONOTONIC nanoseconds (0: none)."""
+    """One call: lower-case metadata, and the deadline in CLOCK_MONOTONIC nanoseconds (0: none).
+
+    `authority` is the host that the caller asked for, port included, and `local` the address and port
+    at which its connection was accepted; a front that cannot tell leaves them empty.
+    """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
     deadline_ns: int = 0
+    authority: str = ""
+    local: tuple[str, int] = ("", 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
+from router.addresses import Addresses
 from router.call import Call, Handler, Handlers, Reply
 from router.errors import InvalidArgument
 from router.index import Index
@@ -20,7 +21,7 @@ from router.validate import (
     check_vector_type,
     parse,
 )
-from storage.catalog import Costs, IndexRow
+from storage.index_row import Costs, IndexRow
 from torpor.internal.v1 import frames_pb2 as frames
 from torpor.v1 import control_pb2 as control
 
@@ -49,9 +50,10 @@ Request = TypeVar("Request", bound=Message)
 class ControlService:
     """The control plane's methods."""
 
-    def __init__(self, node: Node, idle_seconds: float) -> None:
+    def __init__(self, node: Node, addresses: Addresses, idle_seconds: float) -> None:
         """`idle_seconds` is the server's default, shown where an index has none of its own."""
         self._node = node
+        self._addresses = addresses
         self._idle_seconds = idle_seconds
 
     def handlers(self) -> Handlers:
@@ -149,6 +151,7 @@ class ControlService:
             deletion_protection=row.deletion_protection,
             tags=row.tags,
             idle_seconds=self._idle_seconds if row.idle_seconds is None else row.idle_seconds,
+            host=self._addresses.url_of(row),
             state=_STATES[live.supervisor.phase] if live else control.STATE_ASLEEP,
             cost=control.Cost(
                 cold_starts=costs.wakes,

@@ -2,6 +2,7 @@
 
 from google.protobuf.message import Message
 
+from router.addresses import Addresses
 from router.call import Call, Handler, Handlers, Reply
 from router.errors import ConditionFailed, InvalidArgument
 from router.index import LiveIndex
@@ -37,9 +38,9 @@ _CONFLICTS_NAMED = 20
 class DataService:
     """The data plane's methods; what each one does is said in data.proto."""
 
-    def __init__(self, node: Node, page_key: bytes) -> None:
+    def __init__(self, node: Node, addresses: Addresses, page_key: bytes) -> None:
         """`page_key` is the secret that page tokens are signed with."""
-        self._plane = Plane(node, Tokens(page_key))
+        self._plane = Plane(node, addresses, Tokens(page_key))
         self._namespaces = Namespaces(self._plane)
         self._records = RecordChecks()
 

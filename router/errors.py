@@ -104,6 +104,7 @@ CODES: tuple[tuple[type[Exception], Code], ...] = (
     (storage_errors.DiskFailed, Code.UNAVAILABLE),
     (storage_errors.WriteRefused, Code.UNAVAILABLE),
     (storage_errors.WriteOutcomeUnknown, Code.UNKNOWN),
+    (storage_errors.HostsUsedUp, Code.RESOURCE_EXHAUSTED),
 )
 
 

@@ -30,22 +30,23 @@ _OPTIONS = (
 class GrpcioFront(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs only
     """Serves a table of handlers on one address."""
 
-    def __init__(self, handlers: Handlers) -> None:
-        self._methods = {path: _method(handler) for path, handler in handlers.items()}
+    def __init__(self) -> None:
+        self._methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers((self,))
 
-    async def start(self, address: str) -> int:
-        """Listens on HOST:PORT, port 0 for any free one, and returns the port.
-
-        Raises CannotListen.
-        """
+    def bind(self, address: str) -> int:
+        """Takes HOST:PORT, port 0 for any free one, and returns the port; raises CannotListen."""
         try:
             port: int = self._server.add_insecure_port(address)
         except RuntimeError:
             raise CannotListen(f"Cannot listen on {address}: is the port in use?") from None
-        await self._server.start()
         return port
+
+    async def start(self, handlers: Handlers) -> None:
+        """Answers from now on."""
+        self._methods = {path: _method(handler) for path, handler in handlers.items()}
+        await self._server.start()
 
     async def stop(self) -> None:
         """Refuses new calls at once and lets those in flight finish, for a bounded time."""

@@ -24,9 +24,9 @@ from router.tasks import StartTask
 from router.upkeep import Upkeep
 from router.wake import Wake
 from storage import manifest as manifests
-from storage.catalog import Costs, IndexRow
 from storage.errors import StorageError
 from storage.files import Files
+from storage.index_row import Costs, IndexRow
 from storage.log_format import Position
 from storage.log_reader import recover
 from storage.log_writer import LogWriter

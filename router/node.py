@@ -13,11 +13,12 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
-from router.errors import AlreadyExists, ProtectedIndex, Unavailable
+from router.errors import AlreadyExists, NotFound, ProtectedIndex, Unavailable
 from router.index import Index, LiveIndex, Machinery, gone, open_index
 from router.memory import give_back_memory
-from storage.catalog import Catalog, Costs, IndexRow
+from storage.catalog import Catalog
 from storage.errors import StorageError
+from storage.index_row import Costs, IndexRow
 
 T = TypeVar("T")
 
@@ -30,12 +31,14 @@ _SAVE_SECONDS = 1.0
 class Node:
     """All indexes by name."""
 
-    def __init__(self, catalog: Catalog, machinery: Machinery) -> None:
+    def __init__(self, catalog: Catalog, machinery: Machinery, hosts_max: int) -> None:
         """Reads the catalog, and nothing else."""
         self._catalog = catalog
+        self._hosts_max = hosts_max
         self._machinery = machinery
         self._indexes = {row.name: Index(row, Costs()) for row in catalog.all_rows()}
         self._names = sorted(self._indexes)
+        self._hosts = {index.row.host_number: index for index in self._indexes.values()}
         self._busy: set[str] = set()
         self._stopping = False
         self._slept_timer: asyncio.TimerHandle | None = None
@@ -54,18 +57,23 @@ class Node:
             raise AlreadyExists(f"There is already an index named {row.name!r}.")
         row = replace(row, id=secrets.token_hex(8), created_unix_ms=int(time.time() * 1e3))
         with self._reserved(row.name):
-            await self._thread(self._catalog.create, row)
-            index = Index(row, Costs())
-            self._indexes[row.name] = index
-            insort(self._names, row.name)
+            row = await self._thread(self._catalog.create, row, self._hosts_max)
+            self._add(Index(row, Costs()))
         log.info("created index=%s id=%s", row.name, row.id)
-        return index
+        return self._indexes[row.name]
 
     def find(self, name: str) -> Index:
         """The index of this name; raises NotFound."""
         index = self._indexes.get(name)
         if index is None:
             raise gone(name)
+        return index
+
+    def find_host(self, number: int) -> Index:
+        """The index with this host number; raises NotFound."""
+        index = self._hosts.get(number)
+        if index is None:
+            raise NotFound("The index with this address does not exist.")
         return index
 
     def page(self, after: str, size: int) -> tuple[list[Index], bool]:
@@ -109,8 +117,7 @@ class Node:
                 f"Index {name!r} is protected from deletion; turn deletion protection off first."
             )
         with self._reserved(name):
-            del self._indexes[name]
-            self._names.remove(name)
+            self._remove(index)
             try:
                 for task in (index.closing, index.opening):
                     if task is not None:
@@ -121,8 +128,7 @@ class Node:
             except BaseException:
                 # It still exists, on disk and so here.
                 index.live = None
-                self._indexes[name] = index
-                insort(self._names, name)
+                self._add(index)
                 raise
         self._machinery.start_task(self._thread(self._catalog.empty_trash, trash))
         log.info("deleted index=%s id=%s", name, index.row.id)
@@ -210,6 +216,16 @@ class Node:
         index.opening = None
         if task.exception() is None:
             index.live = task.result()
+
+    def _add(self, index: Index) -> None:
+        self._indexes[index.row.name] = index
+        self._hosts[index.row.host_number] = index
+        insort(self._names, index.row.name)
+
+    def _remove(self, index: Index) -> None:
+        del self._indexes[index.row.name]
+        del self._hosts[index.row.host_number]
+        self._names.remove(index.row.name)
 
     @contextmanager
     def _reserved(self, name: str) -> Iterator[None]:

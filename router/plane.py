@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from router.addresses import Addresses
 from router.call import Call, Reply
 from router.errors import InvalidArgument, Overloaded
 from router.index import LiveIndex
@@ -10,7 +11,7 @@ from router.limits import SERVER_REQUEST_BYTES_MAX
 from router.node import Node
 from router.requests import Answer
 from router.tokens import Tokens
-from storage.catalog import IndexRow
+from storage.index_row import IndexRow
 from torpor.internal.v1 import frames_pb2 as frames
 from torpor.v1 import data_pb2 as data
 
@@ -22,8 +23,9 @@ Metadata = tuple[tuple[str, str], ...]
 class Plane:
     """The indexes of a server as data methods reach them."""
 
-    def __init__(self, node: Node, tokens: Tokens) -> None:
+    def __init__(self, node: Node, addresses: Addresses, tokens: Tokens) -> None:
         self._node = node
+        self._addresses = addresses
         self._tokens = tokens
         self._bytes = 0
 
@@ -48,17 +50,22 @@ class Plane:
 
     @asynccontextmanager
     async def index(self, field: str, call: Call) -> AsyncIterator[tuple[IndexRow, LiveIndex]]:
-        """The index that the call's metadata or the request's field names."""
-        named = call.metadata.get(INDEX_METADATA, "")
-        if named and field and named != field:
+        """The index that the call's address, its metadata or the request's field names."""
+        names = {call.metadata.get(INDEX_METADATA, ""), field}
+        if (number := self._addresses.number_of(call)) is not None:
+            names.add(self._node.find_host(number).row.name)
+        names.discard("")
+        if len(names) > 1:
             raise InvalidArgument(
-                f"The metadata {INDEX_METADATA} names index {named!r}, the request {field!r}."
+                f"The call names the indexes {' and '.join(sorted(map(repr, names)))} by its address, "
+                f"the metadata {INDEX_METADATA} and the field index; they must be one."
             )
-        if not (named or field):
+        if not names:
             raise InvalidArgument(
-                f"Name the index in the call metadata {INDEX_METADATA} or in the field index."
+                f"Name the index in the call metadata {INDEX_METADATA} or in the field index, or send "
+                "the call to the index's own address."
             )
-        index = self._node.find(named or field)
+        index = self._node.find(names.pop())
         async with self._node.use(index) as live:
             yield index.row, live
 

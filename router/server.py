@@ -7,6 +7,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from router.addresses import LoopbackAddresses
 from router.capacity import Capacity
 from router.control import ControlService
 from router.data import DataService
@@ -66,7 +67,7 @@ class Server:
                     start_task=tasks.start,
                     idle_seconds=self._settings.idle_seconds,
                 )
-                await self._serve(Node(catalog, machinery), catalog.page_key())
+                await self._serve(catalog, machinery)
                 await tasks.finish()
             finally:
                 await zygote.stop()
@@ -74,17 +75,21 @@ class Server:
         if self._crash is not None:
             raise self._crash
 
-    async def _serve(self, node: Node, page_key: bytes) -> None:
+    async def _serve(self, catalog: Catalog, machinery: Machinery) -> None:
         # grpcio is imported only now, after the zygote was started from a process without threads.
         from router.front_grpcio import GrpcioFront
 
-        handlers = {
-            **ControlService(node, self._settings.idle_seconds).handlers(),
-            **DataService(node, page_key).handlers(),
-        }
-        front = GrpcioFront(handlers)
+        front = GrpcioFront()
+        port = front.bind(self._settings.listen)
+        addresses = LoopbackAddresses(port)
+        node = Node(catalog, machinery, addresses.hosts_max)
+        await front.start(
+            {
+                **ControlService(node, addresses, self._settings.idle_seconds).handlers(),
+                **DataService(node, addresses, catalog.page_key()).handlers(),
+            }
+        )
         host = self._settings.listen.rpartition(":")[0]
-        port = await front.start(self._settings.listen)
         log.info("listening address=%s:%d indexes=%d", host, port, len(node))
         print(f"torpor is listening on {host}:{port}", flush=True)
         try:

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, Message
 from router.errors import InvalidArgument
 from router.limits import IDLE_SECONDS_MAX, IDLE_SECONDS_MIN
 from storage import limits
-from storage.catalog import IndexRow
+from storage.index_row import IndexRow
 from torpor.v1 import control_pb2 as control
 
 Request = TypeVar("Request", bound=Message)

@@ -7,7 +7,7 @@ from array import array
 from router.errors import InvalidArgument
 from router.validate import check_id, check_ids, check_namespace, parse, show
 from storage import filters, limits
-from storage.catalog import IndexRow
+from storage.index_row import IndexRow
 from storage.metadata import Checker, InvalidMetadata
 from storage.records import Kind
 from torpor.internal.v1 import twin_pb2 as twin

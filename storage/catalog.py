@@ -1,9 +1,10 @@
 """The catalog: which indexes exist, their settings and what they have cost.
 
 An SQLite database, DATA/catalog.sqlite, in WAL mode with synchronous FULL, so that a commit is
-durable. Its user_version is the format version; format 1 had no table of keys. An index exists if
-and only if it has a row: creating makes the folder first and inserts last, deleting removes the row
-first and the folder last, and a folder without a row is a leftover that the next start removes.
+durable. Its user_version is the format version; format 1 had no table of keys, format 2 no collections,
+no host numbers, and no replicas, pods and schemas. An index exists if and only if
+it has a row: creating makes the folder first and inserts last, deleting removes the row first and the
+folder last, and a folder without a row is a leftover that the next start removes.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 
 from storage import manifest as manifests
@@ -22,13 +23,23 @@ from storage.errors import (
     DataLoss,
     DiskFailed,
     FormatTooNew,
+    HostsUsedUp,
     StorageError,
     WriteOutcomeUnknown,
     WriteRefused,
 )
 from storage.files import Files, disk_full, unwritable
+from storage.index_row import (
+    Costs,
+    Dedicated,
+    IndexRow,
+    Pod,
+    Schema,
+    decode_schema,
+    encode_part,
+)
 
-FORMAT = 2
+FORMAT = 3
 FILE_NAME = "catalog.sqlite"
 TRASH_NAME = ".trash"
 
@@ -37,56 +48,38 @@ _PLACE = re.compile("[a-z0-9-]{1,45}")
 _ID = re.compile("[0-9a-f]{16}")
 
 
-@dataclass(slots=True)
-class Costs:
-    """What an index has used."""
-
-    wakes: int = 0
-    awake_seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    build_cpu_seconds: float = 0.0
-    queries: int = 0
-    upserted_vectors: int = 0
-    log_bytes: int = 0
-
-    def __add__(self, other: "Costs") -> "Costs":
-        return Costs(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-
-@dataclass(frozen=True, slots=True)
-class IndexRow:
-    """An index as the catalog knows it; `id` is 16 hexadecimal digits, `metric` in lower case."""
-
-    id: str
-    name: str
-    dimension: int
-    metric: str
-    cloud: str
-    region: str
-    deletion_protection: bool
-    tags: dict[str, str]
-    idle_seconds: float | None
-    created_unix_ms: int
-    costs: Costs
-
-    @property
-    def vector_type(self) -> str:
-        """A sparse index is one of no dimension."""
-        return "dense" if self.dimension else "sparse"
-
-
 _ROW_NAMES = [one.name for one in fields(IndexRow) if one.name != "costs"]
 _COST_KINDS = [type(value) for value in astuple(Costs())]
 _COST_NAMES = [one.name for one in fields(Costs)]
 _COST_SCHEMA = ", ".join(f"{name} REAL NOT NULL DEFAULT 0" for name in _COST_NAMES)
+# What format 3 has added: the number of its host, and four values as JSON.
+_FORMAT_3_COLUMNS = (
+    "host_number INTEGER NOT NULL DEFAULT 0",
+    "dedicated TEXT",
+    "pod TEXT",
+    f"schema TEXT NOT NULL DEFAULT '{encode_part(Schema())}'",
+    "source_collection TEXT",
+)
 _SCHEMA = f"""
 CREATE TABLE indexes (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, dimension INTEGER NOT NULL,
     metric TEXT NOT NULL, cloud TEXT NOT NULL, region TEXT NOT NULL,
     deletion_protection INTEGER NOT NULL, tags TEXT NOT NULL, idle_seconds REAL,
-    created_unix_ms INTEGER NOT NULL, {_COST_SCHEMA}
+    created_unix_ms INTEGER NOT NULL, {_COST_SCHEMA}, {", ".join(_FORMAT_3_COLUMNS)}
 ) WITHOUT ROWID
 """
+_COLLECTIONS_SCHEMA = """
+CREATE TABLE collections (
+    name TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE, source TEXT NOT NULL,
+    dimension INTEGER NOT NULL, metric TEXT NOT NULL, cloud TEXT NOT NULL, region TEXT NOT NULL,
+    environment TEXT NOT NULL, schema TEXT NOT NULL, record_count INTEGER NOT NULL,
+    size_bytes INTEGER NOT NULL, created_unix_ms INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+_COUNTERS_SCHEMA = (
+    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID"
+)
+_HOSTS = "hosts"
 _KEYS_SCHEMA = "CREATE TABLE keys (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
 _PAGE_KEY = "page"
 _PAGE_KEY_BYTES = 32
@@ -146,17 +139,17 @@ class Catalog:
             ).fetchall()
         return [_to_row(row) for row in rows]
 
-    def create(self, row: IndexRow) -> None:
-        """Makes an index durable; `row.name` and `row.id` are new.
+    def create(self, row: IndexRow, hosts_max: int) -> IndexRow:
+        """Makes an index durable and returns it with its host's number; name and id are new.
 
-        Raises DiskFull or WriteRefused: it does not exist. Raises WriteOutcomeUnknown: it may exist
-        after a restart.
+        Raises DiskFull, WriteRefused or HostsUsedUp: it does not exist. Raises WriteOutcomeUnknown:
+        it may exist after a restart.
         """
         assert _ID.fullmatch(row.id)
         folder = self.folder(row)
         try:
             self._make_folder(folder)
-            self._insert(row)
+            return self._insert(row, hosts_max)
         except OSError as error:
             self._files.remove_folder(folder)
             raise unwritable(folder, error) from error
@@ -174,8 +167,12 @@ class Catalog:
         """
         with self._transaction() as connection:
             connection.execute(
-                "UPDATE indexes SET deletion_protection=?, tags=?, idle_seconds=? WHERE id=?",
-                (row.deletion_protection, json.dumps(row.tags), row.idle_seconds, row.id),
+                "UPDATE indexes SET deletion_protection=?, tags=?, idle_seconds=?, dedicated=?, pod=? "
+                "WHERE id=?",
+                (
+                    *(row.deletion_protection, json.dumps(row.tags), row.idle_seconds),
+                    *(encode_part(row.dedicated), encode_part(row.pod), row.id),
+                ),
             )
 
     def add_costs(self, changes: Iterable[tuple[str, Costs]]) -> None:
@@ -223,12 +220,7 @@ class Catalog:
             self._connection.execute("PRAGMA synchronous=FULL")
         if version < FORMAT:
             with self._transaction() as connection:
-                if version == 0:
-                    connection.execute(_SCHEMA)
-                connection.execute(_KEYS_SCHEMA)
-                key = secrets.token_bytes(_PAGE_KEY_BYTES)
-                connection.execute("INSERT INTO keys VALUES (?, ?)", (_PAGE_KEY, key))
-                connection.execute(f"PRAGMA user_version={FORMAT}")
+                _upgrade(connection, version)
         self._files.sync_folder(self._data)
 
     @contextlib.contextmanager
@@ -242,15 +234,24 @@ class Catalog:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
 
-    def _insert(self, row: IndexRow) -> None:
-        values = (
-            *(row.id, row.name, row.dimension, row.metric, row.cloud, row.region),
-            *(row.deletion_protection, json.dumps(row.tags), row.idle_seconds),
-            *(row.created_unix_ms, *astuple(row.costs)),
-        )
-        places = ", ".join("?" * len(values))
+    def _insert(self, row: IndexRow, hosts_max: int) -> IndexRow:
         with self._transaction() as connection:
+            row = replace(row, host_number=_next_host(connection))
+            if row.host_number > hosts_max:
+                raise HostsUsedUp(
+                    f"All {hosts_max} addresses that this server may give to indexes have been given "
+                    "away, and none is given twice; allow it more of them."
+                )
+            values = (
+                *(row.id, row.name, row.dimension, row.metric, row.cloud, row.region),
+                *(row.deletion_protection, json.dumps(row.tags), row.idle_seconds),
+                *(row.created_unix_ms, row.host_number, encode_part(row.dedicated)),
+                *(encode_part(row.pod), encode_part(row.schema), row.source_collection),
+                *astuple(row.costs),
+            )
+            places = ", ".join("?" * len(values))
             connection.execute(f"INSERT INTO indexes ({_COLUMNS}) VALUES ({places})", values)
+        return row
 
     def _make_folder(self, folder: Path) -> None:
         """Makes an empty index durable: its folder, its first manifest, and their names."""
@@ -279,6 +280,35 @@ class Catalog:
             if folder not in known:
                 self._to_trash(folder)
         self._files.remove_folder(self._data / TRASH_NAME)
+
+
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Brings a database from format `version` (0: it is empty) to this one."""
+    if version < 2:
+        connection.execute(_KEYS_SCHEMA)
+        key = secrets.token_bytes(_PAGE_KEY_BYTES)
+        connection.execute("INSERT INTO keys VALUES (?, ?)", (_PAGE_KEY, key))
+    if version == 0:
+        connection.execute(_SCHEMA)
+    else:
+        for column in _FORMAT_3_COLUMNS:
+            connection.execute(f"ALTER TABLE indexes ADD COLUMN {column}")
+    connection.execute(_COUNTERS_SCHEMA)
+    connection.execute("INSERT INTO counters VALUES (?, 0)", (_HOSTS,))
+    connection.execute(_COLLECTIONS_SCHEMA)
+    for (index_id,) in connection.execute(
+        "SELECT id FROM indexes ORDER BY created_unix_ms, id"
+    ).fetchall():
+        number = _next_host(connection)
+        connection.execute("UPDATE indexes SET host_number=? WHERE id=?", (number, index_id))
+    connection.execute(f"PRAGMA user_version={FORMAT}")
+
+
+def _next_host(connection: sqlite3.Connection) -> int:
+    connection.execute("UPDATE counters SET value=value+1 WHERE name=?", (_HOSTS,))
+    question = "SELECT value FROM counters WHERE name=?"
+    (number,) = connection.execute(question, (_HOSTS,)).fetchone()
+    return int(number)
 
 
 def index_folders(data: Path) -> list[Path]:
@@ -330,6 +360,10 @@ def _to_row(row: tuple[object, ...]) -> IndexRow:
     values = dict(zip(_ROW_NAMES, settings, strict=True))
     values["deletion_protection"] = bool(values["deletion_protection"])
     values["tags"] = json.loads(str(values["tags"]))
+    for name, kind in (("dedicated", Dedicated), ("pod", Pod)):
+        if values[name] is not None:
+            values[name] = kind(**json.loads(str(values[name])))
+    values["schema"] = decode_schema(str(values["schema"]))
     return IndexRow(
         **values,  # type: ignore[arg-type]  # the table's columns are the fields
         costs=Costs(*(kind(value) for kind, value in zip(_COST_KINDS, costs, strict=True))),

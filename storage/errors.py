@@ -8,6 +8,7 @@
       WriteOutcomeUnknown   the disk let neither keeping nor refusing be made durable
       DiskFailed            the system failed a call that neither read nor changed anything stored
       DataFolderInUse       another server owns the data folder
+      HostsUsedUp           every address that indexes may have was given to one already
 
 Every message is a whole sentence that names the file.
 """
@@ -43,3 +44,7 @@ class DiskFailed(StorageError):
 
 class DataFolderInUse(StorageError):
     """Another server, or a process of one that just died, owns the data folder."""
+
+
+class HostsUsedUp(StorageError):
+    """Every address that the server may give to an index was given to one already."""

@@ -5,14 +5,16 @@ The files of tests/golden are never written again. A new format adds files of it
 
 import contextlib
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from storage import manifest as manifests
 from storage import namespaces
-from storage.catalog import FILE_NAME, Catalog, Costs, IndexRow
+from storage.catalog import FILE_NAME, Catalog
 from storage.files import Files
+from storage.index_row import Costs, Dedicated, IndexRow, Pod, Schema
 from storage.log_format import Position, log_file_name
 from storage.log_reader import LogReader, recover
 from storage.log_writer import LogWriter
@@ -40,6 +42,7 @@ MANIFEST = Manifest(
 )
 NAMESPACES = [Named(b"", 3, 2**40), Named(b"a", 0, 0), Named("größer".encode(), 2**33, 1)]
 SCHEMAS = {b"": b"\x0a\x03one", "größer".encode(): b"\x0a\x03two"}
+HOSTS_MAX = 10
 PAGE_KEY = bytes(range(32))
 ROWS = [
     IndexRow(
@@ -54,6 +57,7 @@ ROWS = [
         idle_seconds=0.25,
         created_unix_ms=1_700_000_000_123,
         costs=Costs(1, 2.5, 3.25, 4.125, 5, 6, 7),
+        host_number=2,
     ),
     IndexRow(
         id="fedcba9876543210",
@@ -67,7 +71,19 @@ ROWS = [
         idle_seconds=None,
         created_unix_ms=0,
         costs=Costs(),
+        host_number=1,
     ),
+]
+# As format 3 has them: what older ones did not know is in the first.
+NEW_ROWS = [
+    replace(
+        ROWS[0],
+        dedicated=Dedicated(2, "t1", 3),
+        pod=Pod("eu", "s1.x2", 3),
+        schema=Schema("embedding", "terms", ("year",)),
+        source_collection="before",
+    ),
+    ROWS[1],
 ]
 
 
@@ -130,7 +146,7 @@ def golden_catalog(path: Path, version: int) -> Path:
 
 def content_of(path: Path) -> list[list[tuple[object, ...]]]:
     """A database's format version, tables and rows."""
-    tables = ("sqlite_master", "indexes", "keys")
+    tables = ("sqlite_master", "indexes", "keys", "counters", "collections")
     questions = ["PRAGMA user_version", *(f"SELECT * FROM {one}" for one in tables)]
     questions[1] = "SELECT sql FROM sqlite_master ORDER BY name"
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -138,7 +154,7 @@ def content_of(path: Path) -> list[list[tuple[object, ...]]]:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_the_catalogs_of_the_last_two_formats_are_read(tmp_path: Path, version: int) -> None:
+def test_the_catalogs_of_older_formats_are_read(tmp_path: Path, version: int) -> None:
     golden_catalog(tmp_path / FILE_NAME, version)
     keys = set()
     for _ in range(2):
@@ -150,13 +166,14 @@ def test_the_catalogs_of_the_last_two_formats_are_read(tmp_path: Path, version: 
     assert len(key) == 32 and (version == 1 or key == PAGE_KEY)
 
 
-def test_the_catalog_is_written_as_format_2_says(
+def test_the_catalog_is_read_and_written_as_format_3_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storage.catalog.secrets.token_bytes", lambda _: PAGE_KEY)
     catalog = Catalog.open(Files(), tmp_path)
-    for row in ROWS:
-        catalog.create(row)
+    for row in reversed(NEW_ROWS):
+        catalog.create(row, HOSTS_MAX)
+    assert catalog.all_rows() == NEW_ROWS
     catalog.close()
-    golden = golden_catalog(tmp_path / "golden.sqlite", 2)
+    golden = golden_catalog(tmp_path / "golden.sqlite", 3)
     assert content_of(tmp_path / FILE_NAME) == content_of(golden)

@@ -115,6 +115,58 @@ STATE_FAILED: State.ValueType  # 5
 """Workers died three times within a minute; the next one is started after a pause."""
 Global___State: _TypeAlias = State  # noqa: Y015
 
+class _CapacityMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CapacityModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CapacityMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAPACITY_MODE_UNSPECIFIED: _CapacityMode.ValueType  # 0
+    """Not set. CreateIndex takes it for CAPACITY_MODE_ON_DEMAND, or CAPACITY_MODE_DEDICATED with `pod`."""
+    CAPACITY_MODE_ON_DEMAND: _CapacityMode.ValueType  # 1
+    """A query wakes a worker, which leaves when the index has been idle."""
+    CAPACITY_MODE_DEDICATED: _CapacityMode.ValueType  # 2
+    """A number of workers is always awake."""
+
+class CapacityMode(_CapacityMode, metaclass=_CapacityModeEnumTypeWrapper):
+    """Who keeps the workers of an index awake."""
+
+CAPACITY_MODE_UNSPECIFIED: CapacityMode.ValueType  # 0
+"""Not set. CreateIndex takes it for CAPACITY_MODE_ON_DEMAND, or CAPACITY_MODE_DEDICATED with `pod`."""
+CAPACITY_MODE_ON_DEMAND: CapacityMode.ValueType  # 1
+"""A query wakes a worker, which leaves when the index has been idle."""
+CAPACITY_MODE_DEDICATED: CapacityMode.ValueType  # 2
+"""A number of workers is always awake."""
+Global___CapacityMode: _TypeAlias = CapacityMode  # noqa: Y015
+
+class _CapacityState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CapacityStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CapacityState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAPACITY_STATE_UNSPECIFIED: _CapacityState.ValueType  # 0
+    """Never sent by a server."""
+    CAPACITY_STATE_READY: _CapacityState.ValueType  # 1
+    """As many replicas are awake as asked for."""
+    CAPACITY_STATE_SCALING: _CapacityState.ValueType  # 2
+    """Replicas are waking or leaving; queries are answered all the same."""
+    CAPACITY_STATE_ERROR: _CapacityState.ValueType  # 3
+    """Replicas cannot be woken; `error_message` says why. It is tried again."""
+
+class CapacityState(_CapacityState, metaclass=_CapacityStateEnumTypeWrapper):
+    """Whether the workers of an index are what its read capacity says."""
+
+CAPACITY_STATE_UNSPECIFIED: CapacityState.ValueType  # 0
+"""Never sent by a server."""
+CAPACITY_STATE_READY: CapacityState.ValueType  # 1
+"""As many replicas are awake as asked for."""
+CAPACITY_STATE_SCALING: CapacityState.ValueType  # 2
+"""Replicas are waking or leaving; queries are answered all the same."""
+CAPACITY_STATE_ERROR: CapacityState.ValueType  # 3
+"""Replicas cannot be woken; `error_message` says why. It is tried again."""
+Global___CapacityState: _TypeAlias = CapacityState  # noqa: Y015
+
 @_typing.final
 class Spec(_message.Message):
     """The cloud and region an index is created for. Together they name the folder its data lives in
@@ -142,6 +194,144 @@ class Spec(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Spec: _TypeAlias = Spec  # noqa: Y015
+
+@_typing.final
+class ReadCapacity(_message.Message):
+    """How many workers answer for an index."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    NODE_TYPE_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CURRENT_REPLICAS_FIELD_NUMBER: _builtins.int
+    ERROR_MESSAGE_FIELD_NUMBER: _builtins.int
+    mode: Global___CapacityMode.ValueType
+    """Default: as it is, or on demand."""
+    replicas: _builtins.int
+    """Workers always awake, of a dedicated index; each answers whole queries, all read the same files.
+    Default 1. With 0 no worker is kept awake, and reading fails with FAILED_PRECONDITION.
+    """
+    node_type: _builtins.str
+    """Kept for clients that send one, and without effect: "b1" or "t1". Default "b1"."""
+    shards: _builtins.int
+    """Kept for clients that send it, and without effect: an index is one machine's. Default 1."""
+    state: Global___CapacityState.ValueType
+    """In answers: whether the replicas are as asked for."""
+    current_replicas: _builtins.int
+    """In answers: replicas that are awake."""
+    error_message: _builtins.str
+    """In answers: why there are fewer than asked for, in CAPACITY_STATE_ERROR."""
+    def __init__(
+        self,
+        *,
+        mode: Global___CapacityMode.ValueType = ...,
+        replicas: _builtins.int | None = ...,
+        node_type: _builtins.str = ...,
+        shards: _builtins.int | None = ...,
+        state: Global___CapacityState.ValueType = ...,
+        current_replicas: _builtins.int = ...,
+        error_message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "_shards", b"_shards", "replicas", b"replicas", "shards", b"shards"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "_shards", b"_shards", "current_replicas", b"current_replicas", "error_message", b"error_message", "mode", b"mode", "node_type", b"node_type", "replicas", b"replicas", "shards", b"shards", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
+    _WhichOneofArgType__replicas: _TypeAlias = _typing.Literal["_replicas", b"_replicas"]  # noqa: Y015
+    _WhichOneofReturnType__shards: _TypeAlias = _typing.Literal["shards"]  # noqa: Y015
+    _WhichOneofArgType__shards: _TypeAlias = _typing.Literal["_shards", b"_shards"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replicas) -> _WhichOneofReturnType__replicas | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shards) -> _WhichOneofReturnType__shards | None: ...
+
+Global___ReadCapacity: _TypeAlias = ReadCapacity  # noqa: Y015
+
+@_typing.final
+class Pod(_message.Message):
+    """An index of the older kind, with its capacity spelled in pods. It is one with dedicated replicas:
+    `replicas` of them. The other fields are kept for clients that send them, and are without effect.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    POD_TYPE_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
+    INDEXED_FIELD_NUMBER: _builtins.int
+    environment: _builtins.str
+    """Default "local"."""
+    pod_type: _builtins.str
+    """s1, p1 or p2, with .x1, .x2, .x4 or .x8. Default "p1.x1"."""
+    replicas: _builtins.int
+    """Workers always awake. Default 1."""
+    shards: _builtins.int
+    """Default 1."""
+    @_builtins.property
+    def indexed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Metadata fields that filters may use; none names all."""
+
+    def __init__(
+        self,
+        *,
+        environment: _builtins.str = ...,
+        pod_type: _builtins.str = ...,
+        replicas: _builtins.int | None = ...,
+        shards: _builtins.int | None = ...,
+        indexed: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "_shards", b"_shards", "replicas", b"replicas", "shards", b"shards"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "_shards", b"_shards", "environment", b"environment", "indexed", b"indexed", "pod_type", b"pod_type", "replicas", b"replicas", "shards", b"shards"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
+    _WhichOneofArgType__replicas: _TypeAlias = _typing.Literal["_replicas", b"_replicas"]  # noqa: Y015
+    _WhichOneofReturnType__shards: _TypeAlias = _typing.Literal["shards"]  # noqa: Y015
+    _WhichOneofArgType__shards: _TypeAlias = _typing.Literal["_shards", b"_shards"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replicas) -> _WhichOneofReturnType__replicas | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shards) -> _WhichOneofReturnType__shards | None: ...
+
+Global___Pod: _TypeAlias = Pod  # noqa: Y015
+
+@_typing.final
+class Schema(_message.Message):
+    """What the documents API and the schema form of the REST API call the vectors of an index."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DENSE_FIELD_FIELD_NUMBER: _builtins.int
+    SPARSE_FIELD_FIELD_NUMBER: _builtins.int
+    FILTERABLE_FIELD_NUMBER: _builtins.int
+    dense_field: _builtins.str
+    """The name of the dense vectors. Default "_values"; empty in a sparse index."""
+    sparse_field: _builtins.str
+    """The name of the sparse vectors. Default "_sparse_values"; empty if the index is to have none."""
+    @_builtins.property
+    def filterable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Metadata fields that filters may use, in namespaces that have no schema of their own; none names
+        all.
+        """
+
+    def __init__(
+        self,
+        *,
+        dense_field: _builtins.str = ...,
+        sparse_field: _builtins.str = ...,
+        filterable: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dense_field", b"dense_field", "filterable", b"filterable", "sparse_field", b"sparse_field"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Schema: _TypeAlias = Schema  # noqa: Y015
 
 @_typing.final
 class Cost(_message.Message):
@@ -276,6 +466,11 @@ class Index(_message.Message):
     COST_FIELD_NUMBER: _builtins.int
     LAST_WAKE_FIELD_NUMBER: _builtins.int
     VECTOR_TYPE_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    READ_CAPACITY_FIELD_NUMBER: _builtins.int
+    POD_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    SOURCE_COLLECTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 45 characters of a-z, 0-9 and '-', neither first nor last a '-'."""
     id: _builtins.str
@@ -292,6 +487,12 @@ class Index(_message.Message):
     """Where it stands in its life."""
     vector_type: Global___VectorType.ValueType
     """What its records' vectors are."""
+    host: _builtins.str
+    """The address by which clients that name no index reach this one, with http:// or https:// ahead of
+    it. Stays the same while the index exists, and is never another index's.
+    """
+    source_collection: _builtins.str
+    """The collection it was created from, if any."""
     @_builtins.property
     def spec(self) -> Global___Spec:
         """Where its data lives."""
@@ -312,6 +513,18 @@ class Index(_message.Message):
     def last_wake(self) -> Global___Wake:
         """The last wake since the server started; absent before the first one."""
 
+    @_builtins.property
+    def read_capacity(self) -> Global___ReadCapacity:
+        """How many workers answer for it."""
+
+    @_builtins.property
+    def pod(self) -> Global___Pod:
+        """Its pods, if it was created with some."""
+
+    @_builtins.property
+    def schema(self) -> Global___Schema:
+        """What its vectors are called."""
+
     def __init__(
         self,
         *,
@@ -328,14 +541,85 @@ class Index(_message.Message):
         cost: Global___Cost | None = ...,
         last_wake: Global___Wake | None = ...,
         vector_type: Global___VectorType.ValueType = ...,
+        host: _builtins.str = ...,
+        read_capacity: Global___ReadCapacity | None = ...,
+        pod: Global___Pod | None = ...,
+        schema: Global___Schema | None = ...,
+        source_collection: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "created", b"created", "last_wake", b"last_wake", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "created", b"created", "last_wake", b"last_wake", "pod", b"pod", "read_capacity", b"read_capacity", "schema", b"schema", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "created", b"created", "deletion_protection", b"deletion_protection", "dimension", b"dimension", "id", b"id", "idle_seconds", b"idle_seconds", "last_wake", b"last_wake", "metric", b"metric", "name", b"name", "spec", b"spec", "state", b"state", "tags", b"tags", "vector_type", b"vector_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "created", b"created", "deletion_protection", b"deletion_protection", "dimension", b"dimension", "host", b"host", "id", b"id", "idle_seconds", b"idle_seconds", "last_wake", b"last_wake", "metric", b"metric", "name", b"name", "pod", b"pod", "read_capacity", b"read_capacity", "schema", b"schema", "source_collection", b"source_collection", "spec", b"spec", "state", b"state", "tags", b"tags", "vector_type", b"vector_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Index: _TypeAlias = Index  # noqa: Y015
+
+@_typing.final
+class Collection(_message.Message):
+    """What an index held at one moment, kept apart from it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    DIMENSION_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    VECTOR_TYPE_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """1 to 45 characters of a-z, 0-9 and '-', neither first nor last a '-'."""
+    id: _builtins.str
+    """The identity of the collection: never used again."""
+    dimension: _builtins.int
+    """Number of values in each vector; 0 of a sparse index."""
+    metric: Global___Metric.ValueType
+    """The metric of the index."""
+    vector_type: Global___VectorType.ValueType
+    """What its records' vectors are."""
+    record_count: _builtins.int
+    """Records in it."""
+    size_bytes: _builtins.int
+    """Bytes of its files, many of which it may share with indexes."""
+    source: _builtins.str
+    """The name of the index it was created from, as it was then."""
+    environment: _builtins.str
+    """The environment of the index's pod; of an index without one, its region."""
+    @_builtins.property
+    def spec(self) -> Global___Spec:
+        """Where its data lives: where that of its index does."""
+
+    @_builtins.property
+    def created(self) -> _timestamp_pb2.Timestamp:
+        """When it was created."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        id: _builtins.str = ...,
+        dimension: _builtins.int = ...,
+        metric: Global___Metric.ValueType = ...,
+        vector_type: Global___VectorType.ValueType = ...,
+        spec: Global___Spec | None = ...,
+        record_count: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        created: _timestamp_pb2.Timestamp | None = ...,
+        source: _builtins.str = ...,
+        environment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "dimension", b"dimension", "environment", b"environment", "id", b"id", "metric", b"metric", "name", b"name", "record_count", b"record_count", "size_bytes", b"size_bytes", "source", b"source", "spec", b"spec", "vector_type", b"vector_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Collection: _TypeAlias = Collection  # noqa: Y015
 
 @_typing.final
 class CreateIndexRequest(_message.Message):
@@ -369,6 +653,10 @@ class CreateIndexRequest(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     IDLE_SECONDS_FIELD_NUMBER: _builtins.int
     VECTOR_TYPE_FIELD_NUMBER: _builtins.int
+    READ_CAPACITY_FIELD_NUMBER: _builtins.int
+    POD_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    SOURCE_COLLECTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 45 characters of a-z, 0-9 and '-', neither first nor last a '-'. Required."""
     dimension: _builtins.int
@@ -381,6 +669,10 @@ class CreateIndexRequest(_message.Message):
     """Seconds without a query after which the worker leaves, 0.05 to 86,400. Default: the server's."""
     vector_type: Global___VectorType.ValueType
     """Default VECTOR_TYPE_DENSE."""
+    source_collection: _builtins.str
+    """Creates the index with what a collection of the same dimension, metric and vector type holds.
+    Dimension and metric that are left out are the collection's.
+    """
     @_builtins.property
     def spec(self) -> Global___Spec:
         """Default cloud "local", region "default"."""
@@ -390,6 +682,18 @@ class CreateIndexRequest(_message.Message):
         """At most 20; keys of 1 to 80 characters of A-Z, a-z, 0-9, '_' and '-', values of at most 120
         printable ASCII characters.
         """
+
+    @_builtins.property
+    def read_capacity(self) -> Global___ReadCapacity:
+        """Default: on demand. Not together with `pod`."""
+
+    @_builtins.property
+    def pod(self) -> Global___Pod:
+        """Creates an index with pods."""
+
+    @_builtins.property
+    def schema(self) -> Global___Schema:
+        """Default: every metadata field may be used in filters."""
 
     def __init__(
         self,
@@ -402,10 +706,14 @@ class CreateIndexRequest(_message.Message):
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         idle_seconds: _builtins.float | None = ...,
         vector_type: Global___VectorType.ValueType = ...,
+        read_capacity: Global___ReadCapacity | None = ...,
+        pod: Global___Pod | None = ...,
+        schema: Global___Schema | None = ...,
+        source_collection: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_idle_seconds", b"_idle_seconds", "idle_seconds", b"idle_seconds", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_idle_seconds", b"_idle_seconds", "idle_seconds", b"idle_seconds", "pod", b"pod", "read_capacity", b"read_capacity", "schema", b"schema", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idle_seconds", b"_idle_seconds", "deletion_protection", b"deletion_protection", "dimension", b"dimension", "idle_seconds", b"idle_seconds", "metric", b"metric", "name", b"name", "spec", b"spec", "tags", b"tags", "vector_type", b"vector_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idle_seconds", b"_idle_seconds", "deletion_protection", b"deletion_protection", "dimension", b"dimension", "idle_seconds", b"idle_seconds", "metric", b"metric", "name", b"name", "pod", b"pod", "read_capacity", b"read_capacity", "schema", b"schema", "source_collection", b"source_collection", "spec", b"spec", "tags", b"tags", "vector_type", b"vector_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__idle_seconds: _TypeAlias = _typing.Literal["idle_seconds"]  # noqa: Y015
     _WhichOneofArgType__idle_seconds: _TypeAlias = _typing.Literal["_idle_seconds", b"_idle_seconds"]  # noqa: Y015
@@ -555,6 +863,8 @@ class ConfigureIndexRequest(_message.Message):
     DELETION_PROTECTION_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     IDLE_SECONDS_FIELD_NUMBER: _builtins.int
+    READ_CAPACITY_FIELD_NUMBER: _builtins.int
+    POD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The index. Required."""
     deletion_protection: _builtins.bool
@@ -567,6 +877,14 @@ class ConfigureIndexRequest(_message.Message):
         CreateIndexRequest, for the result of the merge.
         """
 
+    @_builtins.property
+    def read_capacity(self) -> Global___ReadCapacity:
+        """Fields that are absent stay as they are. Not of an index with pods."""
+
+    @_builtins.property
+    def pod(self) -> Global___Pod:
+        """`replicas` and `pod_type` can change; fields that are absent stay as they are."""
+
     def __init__(
         self,
         *,
@@ -574,10 +892,12 @@ class ConfigureIndexRequest(_message.Message):
         deletion_protection: _builtins.bool | None = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         idle_seconds: _builtins.float | None = ...,
+        read_capacity: Global___ReadCapacity | None = ...,
+        pod: Global___Pod | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_deletion_protection", b"_deletion_protection", "_idle_seconds", b"_idle_seconds", "deletion_protection", b"deletion_protection", "idle_seconds", b"idle_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deletion_protection", b"_deletion_protection", "_idle_seconds", b"_idle_seconds", "deletion_protection", b"deletion_protection", "idle_seconds", b"idle_seconds", "pod", b"pod", "read_capacity", b"read_capacity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deletion_protection", b"_deletion_protection", "_idle_seconds", b"_idle_seconds", "deletion_protection", b"deletion_protection", "idle_seconds", b"idle_seconds", "name", b"name", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deletion_protection", b"_deletion_protection", "_idle_seconds", b"_idle_seconds", "deletion_protection", b"deletion_protection", "idle_seconds", b"idle_seconds", "name", b"name", "pod", b"pod", "read_capacity", b"read_capacity", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__deletion_protection: _TypeAlias = _typing.Literal["deletion_protection"]  # noqa: Y015
     _WhichOneofArgType__deletion_protection: _TypeAlias = _typing.Literal["_deletion_protection", b"_deletion_protection"]  # noqa: Y015
@@ -730,3 +1050,163 @@ class SleepIndexResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SleepIndexResponse: _TypeAlias = SleepIndexResponse  # noqa: Y015
+
+@_typing.final
+class CreateCollectionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name of the collection: bounds as for an index. Required."""
+    source: _builtins.str
+    """The index. Required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateCollectionRequest: _TypeAlias = CreateCollectionRequest  # noqa: Y015
+
+@_typing.final
+class CreateCollectionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> Global___Collection:
+        """The collection, ready."""
+
+    def __init__(
+        self,
+        *,
+        collection: Global___Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateCollectionResponse: _TypeAlias = CreateCollectionResponse  # noqa: Y015
+
+@_typing.final
+class ListCollectionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCollectionsRequest: _TypeAlias = ListCollectionsRequest  # noqa: Y015
+
+@_typing.final
+class ListCollectionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Collection]:
+        """In byte order of their names."""
+
+    def __init__(
+        self,
+        *,
+        collections: _abc.Iterable[Global___Collection] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCollectionsResponse: _TypeAlias = ListCollectionsResponse  # noqa: Y015
+
+@_typing.final
+class DescribeCollectionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The collection. Required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeCollectionRequest: _TypeAlias = DescribeCollectionRequest  # noqa: Y015
+
+@_typing.final
+class DescribeCollectionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> Global___Collection:
+        """The collection."""
+
+    def __init__(
+        self,
+        *,
+        collection: Global___Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeCollectionResponse: _TypeAlias = DescribeCollectionResponse  # noqa: Y015
+
+@_typing.final
+class DeleteCollectionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The collection. Required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCollectionRequest: _TypeAlias = DeleteCollectionRequest  # noqa: Y015
+
+@_typing.final
+class DeleteCollectionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCollectionResponse: _TypeAlias = DeleteCollectionResponse  # noqa: Y015

@@ -70,6 +70,26 @@ class ControlServiceStub(object):
                 request_serializer=torpor_dot_v1_dot_control__pb2.SleepIndexRequest.SerializeToString,
                 response_deserializer=torpor_dot_v1_dot_control__pb2.SleepIndexResponse.FromString,
                 _registered_method=True)
+        self.CreateCollection = channel.unary_unary(
+                '/torpor.v1.ControlService/CreateCollection',
+                request_serializer=torpor_dot_v1_dot_control__pb2.CreateCollectionRequest.SerializeToString,
+                response_deserializer=torpor_dot_v1_dot_control__pb2.CreateCollectionResponse.FromString,
+                _registered_method=True)
+        self.ListCollections = channel.unary_unary(
+                '/torpor.v1.ControlService/ListCollections',
+                request_serializer=torpor_dot_v1_dot_control__pb2.ListCollectionsRequest.SerializeToString,
+                response_deserializer=torpor_dot_v1_dot_control__pb2.ListCollectionsResponse.FromString,
+                _registered_method=True)
+        self.DescribeCollection = channel.unary_unary(
+                '/torpor.v1.ControlService/DescribeCollection',
+                request_serializer=torpor_dot_v1_dot_control__pb2.DescribeCollectionRequest.SerializeToString,
+                response_deserializer=torpor_dot_v1_dot_control__pb2.DescribeCollectionResponse.FromString,
+                _registered_method=True)
+        self.DeleteCollection = channel.unary_unary(
+                '/torpor.v1.ControlService/DeleteCollection',
+                request_serializer=torpor_dot_v1_dot_control__pb2.DeleteCollectionRequest.SerializeToString,
+                response_deserializer=torpor_dot_v1_dot_control__pb2.DeleteCollectionResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServiceServicer(object):
@@ -77,9 +97,11 @@ class ControlServiceServicer(object):
     """
 
     def CreateIndex(self, request, context):
-        """Creates an empty index. When it returns, the index is durable, asleep, and ready for every data
-        call. Fails with ALREADY_EXISTS when an index has this name, RESOURCE_EXHAUSTED when the disk is
-        full (nothing is left behind).
+        """Creates an index, empty or with what a collection holds. When it returns, the index is durable and
+        ready for every data call; it is asleep, or its dedicated replicas are waking. Fails with
+        ALREADY_EXISTS when an index has this name, NOT_FOUND when there is no such collection,
+        RESOURCE_EXHAUSTED when the disk is full or the server has not as many workers as the read
+        capacity asks for (nothing is left behind).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,9 +124,11 @@ class ControlServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ConfigureIndex(self, request, context):
-        """Changes the settings that can change: deletion protection, tags, idle seconds. When it returns,
-        the change is durable and in force, also for a worker that is awake. Absent fields stay as they
-        are. Fails with NOT_FOUND.
+        """Changes the settings that can change: deletion protection, tags, idle seconds, read capacity, the
+        size of a pod. When it returns, the change is durable and in force, also for workers that are
+        awake; replicas that are new may still be waking (see ReadCapacity.state). Absent fields stay as
+        they are. Fails with NOT_FOUND, and with RESOURCE_EXHAUSTED when the server has not as many
+        workers as are asked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +156,39 @@ class ControlServiceServicer(object):
     def SleepIndex(self, request, context):
         """Puts an index to sleep now. Queries in flight are answered first; when it returns, its worker has
         left. A query that arrives meanwhile wakes the index again. Fails with NOT_FOUND.
+
+        An index with dedicated replicas does not sleep: FAILED_PRECONDITION; set its replicas to 0.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateCollection(self, request, context):
+        """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
+        the same records, and stays when the index is deleted. When it returns, the collection is durable
+        and ready. Wakes nothing. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a
+        collection has this name, RESOURCE_EXHAUSTED when the disk is full (nothing is left behind).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCollections(self, request, context):
+        """Lists all collections by name, in byte order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeCollection(self, request, context):
+        """Describes one collection. Fails with NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteCollection(self, request, context):
+        """Deletes a collection. Indexes that were created from it keep their records. Fails with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,6 +231,26 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.SleepIndex,
                     request_deserializer=torpor_dot_v1_dot_control__pb2.SleepIndexRequest.FromString,
                     response_serializer=torpor_dot_v1_dot_control__pb2.SleepIndexResponse.SerializeToString,
+            ),
+            'CreateCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateCollection,
+                    request_deserializer=torpor_dot_v1_dot_control__pb2.CreateCollectionRequest.FromString,
+                    response_serializer=torpor_dot_v1_dot_control__pb2.CreateCollectionResponse.SerializeToString,
+            ),
+            'ListCollections': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCollections,
+                    request_deserializer=torpor_dot_v1_dot_control__pb2.ListCollectionsRequest.FromString,
+                    response_serializer=torpor_dot_v1_dot_control__pb2.ListCollectionsResponse.SerializeToString,
+            ),
+            'DescribeCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeCollection,
+                    request_deserializer=torpor_dot_v1_dot_control__pb2.DescribeCollectionRequest.FromString,
+                    response_serializer=torpor_dot_v1_dot_control__pb2.DescribeCollectionResponse.SerializeToString,
+            ),
+            'DeleteCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCollection,
+                    request_deserializer=torpor_dot_v1_dot_control__pb2.DeleteCollectionRequest.FromString,
+                    response_serializer=torpor_dot_v1_dot_control__pb2.DeleteCollectionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -366,6 +443,114 @@ class ControlService(object):
             '/torpor.v1.ControlService/SleepIndex',
             torpor_dot_v1_dot_control__pb2.SleepIndexRequest.SerializeToString,
             torpor_dot_v1_dot_control__pb2.SleepIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.ControlService/CreateCollection',
+            torpor_dot_v1_dot_control__pb2.CreateCollectionRequest.SerializeToString,
+            torpor_dot_v1_dot_control__pb2.CreateCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCollections(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.ControlService/ListCollections',
+            torpor_dot_v1_dot_control__pb2.ListCollectionsRequest.SerializeToString,
+            torpor_dot_v1_dot_control__pb2.ListCollectionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.ControlService/DescribeCollection',
+            torpor_dot_v1_dot_control__pb2.DescribeCollectionRequest.SerializeToString,
+            torpor_dot_v1_dot_control__pb2.DescribeCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.ControlService/DeleteCollection',
+            torpor_dot_v1_dot_control__pb2.DeleteCollectionRequest.SerializeToString,
+            torpor_dot_v1_dot_control__pb2.DeleteCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

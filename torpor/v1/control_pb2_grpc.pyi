@@ -41,9 +41,11 @@ class ControlServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ControlServiceAsyncStub: ...
     CreateIndex: _grpc.UnaryUnaryMultiCallable[_control_pb2.CreateIndexRequest, _control_pb2.CreateIndexResponse]
-    """Creates an empty index. When it returns, the index is durable, asleep, and ready for every data
-    call. Fails with ALREADY_EXISTS when an index has this name, RESOURCE_EXHAUSTED when the disk is
-    full (nothing is left behind).
+    """Creates an index, empty or with what a collection holds. When it returns, the index is durable and
+    ready for every data call; it is asleep, or its dedicated replicas are waking. Fails with
+    ALREADY_EXISTS when an index has this name, NOT_FOUND when there is no such collection,
+    RESOURCE_EXHAUSTED when the disk is full or the server has not as many workers as the read
+    capacity asks for (nothing is left behind).
     """
     ListIndexes: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListIndexesRequest, _control_pb2.ListIndexesResponse]
     """Lists indexes by name, in byte order, a page at a time. Wakes nothing. A page sees the indexes
@@ -54,9 +56,11 @@ class ControlServiceStub:
     Fails with NOT_FOUND when there is no index of this name.
     """
     ConfigureIndex: _grpc.UnaryUnaryMultiCallable[_control_pb2.ConfigureIndexRequest, _control_pb2.ConfigureIndexResponse]
-    """Changes the settings that can change: deletion protection, tags, idle seconds. When it returns,
-    the change is durable and in force, also for a worker that is awake. Absent fields stay as they
-    are. Fails with NOT_FOUND.
+    """Changes the settings that can change: deletion protection, tags, idle seconds, read capacity, the
+    size of a pod. When it returns, the change is durable and in force, also for workers that are
+    awake; replicas that are new may still be waking (see ReadCapacity.state). Absent fields stay as
+    they are. Fails with NOT_FOUND, and with RESOURCE_EXHAUSTED when the server has not as many
+    workers as are asked for.
     """
     DeleteIndex: _grpc.UnaryUnaryMultiCallable[_control_pb2.DeleteIndexRequest, _control_pb2.DeleteIndexResponse]
     """Deletes an index and everything in it. When it returns, the name is free, the data is gone for
@@ -72,7 +76,21 @@ class ControlServiceStub:
     SleepIndex: _grpc.UnaryUnaryMultiCallable[_control_pb2.SleepIndexRequest, _control_pb2.SleepIndexResponse]
     """Puts an index to sleep now. Queries in flight are answered first; when it returns, its worker has
     left. A query that arrives meanwhile wakes the index again. Fails with NOT_FOUND.
+
+    An index with dedicated replicas does not sleep: FAILED_PRECONDITION; set its replicas to 0.
     """
+    CreateCollection: _grpc.UnaryUnaryMultiCallable[_control_pb2.CreateCollectionRequest, _control_pb2.CreateCollectionResponse]
+    """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
+    the same records, and stays when the index is deleted. When it returns, the collection is durable
+    and ready. Wakes nothing. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a
+    collection has this name, RESOURCE_EXHAUSTED when the disk is full (nothing is left behind).
+    """
+    ListCollections: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListCollectionsRequest, _control_pb2.ListCollectionsResponse]
+    """Lists all collections by name, in byte order."""
+    DescribeCollection: _grpc.UnaryUnaryMultiCallable[_control_pb2.DescribeCollectionRequest, _control_pb2.DescribeCollectionResponse]
+    """Describes one collection. Fails with NOT_FOUND."""
+    DeleteCollection: _grpc.UnaryUnaryMultiCallable[_control_pb2.DeleteCollectionRequest, _control_pb2.DeleteCollectionResponse]
+    """Deletes a collection. Indexes that were created from it keep their records. Fails with NOT_FOUND."""
 
 @_typing.type_check_only
 class ControlServiceAsyncStub(ControlServiceStub):
@@ -80,9 +98,11 @@ class ControlServiceAsyncStub(ControlServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateIndex: _aio.UnaryUnaryMultiCallable[_control_pb2.CreateIndexRequest, _control_pb2.CreateIndexResponse]  # type: ignore[assignment]
-    """Creates an empty index. When it returns, the index is durable, asleep, and ready for every data
-    call. Fails with ALREADY_EXISTS when an index has this name, RESOURCE_EXHAUSTED when the disk is
-    full (nothing is left behind).
+    """Creates an index, empty or with what a collection holds. When it returns, the index is durable and
+    ready for every data call; it is asleep, or its dedicated replicas are waking. Fails with
+    ALREADY_EXISTS when an index has this name, NOT_FOUND when there is no such collection,
+    RESOURCE_EXHAUSTED when the disk is full or the server has not as many workers as the read
+    capacity asks for (nothing is left behind).
     """
     ListIndexes: _aio.UnaryUnaryMultiCallable[_control_pb2.ListIndexesRequest, _control_pb2.ListIndexesResponse]  # type: ignore[assignment]
     """Lists indexes by name, in byte order, a page at a time. Wakes nothing. A page sees the indexes
@@ -93,9 +113,11 @@ class ControlServiceAsyncStub(ControlServiceStub):
     Fails with NOT_FOUND when there is no index of this name.
     """
     ConfigureIndex: _aio.UnaryUnaryMultiCallable[_control_pb2.ConfigureIndexRequest, _control_pb2.ConfigureIndexResponse]  # type: ignore[assignment]
-    """Changes the settings that can change: deletion protection, tags, idle seconds. When it returns,
-    the change is durable and in force, also for a worker that is awake. Absent fields stay as they
-    are. Fails with NOT_FOUND.
+    """Changes the settings that can change: deletion protection, tags, idle seconds, read capacity, the
+    size of a pod. When it returns, the change is durable and in force, also for workers that are
+    awake; replicas that are new may still be waking (see ReadCapacity.state). Absent fields stay as
+    they are. Fails with NOT_FOUND, and with RESOURCE_EXHAUSTED when the server has not as many
+    workers as are asked for.
     """
     DeleteIndex: _aio.UnaryUnaryMultiCallable[_control_pb2.DeleteIndexRequest, _control_pb2.DeleteIndexResponse]  # type: ignore[assignment]
     """Deletes an index and everything in it. When it returns, the name is free, the data is gone for
@@ -111,7 +133,21 @@ class ControlServiceAsyncStub(ControlServiceStub):
     SleepIndex: _aio.UnaryUnaryMultiCallable[_control_pb2.SleepIndexRequest, _control_pb2.SleepIndexResponse]  # type: ignore[assignment]
     """Puts an index to sleep now. Queries in flight are answered first; when it returns, its worker has
     left. A query that arrives meanwhile wakes the index again. Fails with NOT_FOUND.
+
+    An index with dedicated replicas does not sleep: FAILED_PRECONDITION; set its replicas to 0.
     """
+    CreateCollection: _aio.UnaryUnaryMultiCallable[_control_pb2.CreateCollectionRequest, _control_pb2.CreateCollectionResponse]  # type: ignore[assignment]
+    """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
+    the same records, and stays when the index is deleted. When it returns, the collection is durable
+    and ready. Wakes nothing. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a
+    collection has this name, RESOURCE_EXHAUSTED when the disk is full (nothing is left behind).
+    """
+    ListCollections: _aio.UnaryUnaryMultiCallable[_control_pb2.ListCollectionsRequest, _control_pb2.ListCollectionsResponse]  # type: ignore[assignment]
+    """Lists all collections by name, in byte order."""
+    DescribeCollection: _aio.UnaryUnaryMultiCallable[_control_pb2.DescribeCollectionRequest, _control_pb2.DescribeCollectionResponse]  # type: ignore[assignment]
+    """Describes one collection. Fails with NOT_FOUND."""
+    DeleteCollection: _aio.UnaryUnaryMultiCallable[_control_pb2.DeleteCollectionRequest, _control_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
+    """Deletes a collection. Indexes that were created from it keep their records. Fails with NOT_FOUND."""
 
 class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
     """Creates, describes, changes and deletes indexes, and wakes them or puts them to sleep."""
@@ -122,9 +158,11 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.CreateIndexRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.CreateIndexResponse, _abc.Awaitable[_control_pb2.CreateIndexResponse]]:
-        """Creates an empty index. When it returns, the index is durable, asleep, and ready for every data
-        call. Fails with ALREADY_EXISTS when an index has this name, RESOURCE_EXHAUSTED when the disk is
-        full (nothing is left behind).
+        """Creates an index, empty or with what a collection holds. When it returns, the index is durable and
+        ready for every data call; it is asleep, or its dedicated replicas are waking. Fails with
+        ALREADY_EXISTS when an index has this name, NOT_FOUND when there is no such collection,
+        RESOURCE_EXHAUSTED when the disk is full or the server has not as many workers as the read
+        capacity asks for (nothing is left behind).
         """
 
     @_abc_1.abstractmethod
@@ -153,9 +191,11 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.ConfigureIndexRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.ConfigureIndexResponse, _abc.Awaitable[_control_pb2.ConfigureIndexResponse]]:
-        """Changes the settings that can change: deletion protection, tags, idle seconds. When it returns,
-        the change is durable and in force, also for a worker that is awake. Absent fields stay as they
-        are. Fails with NOT_FOUND.
+        """Changes the settings that can change: deletion protection, tags, idle seconds, read capacity, the
+        size of a pod. When it returns, the change is durable and in force, also for workers that are
+        awake; replicas that are new may still be waking (see ReadCapacity.state). Absent fields stay as
+        they are. Fails with NOT_FOUND, and with RESOURCE_EXHAUSTED when the server has not as many
+        workers as are asked for.
         """
 
     @_abc_1.abstractmethod
@@ -189,6 +229,44 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_control_pb2.SleepIndexResponse, _abc.Awaitable[_control_pb2.SleepIndexResponse]]:
         """Puts an index to sleep now. Queries in flight are answered first; when it returns, its worker has
         left. A query that arrives meanwhile wakes the index again. Fails with NOT_FOUND.
+
+        An index with dedicated replicas does not sleep: FAILED_PRECONDITION; set its replicas to 0.
         """
+
+    @_abc_1.abstractmethod
+    def CreateCollection(
+        self,
+        request: _control_pb2.CreateCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.CreateCollectionResponse, _abc.Awaitable[_control_pb2.CreateCollectionResponse]]:
+        """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
+        the same records, and stays when the index is deleted. When it returns, the collection is durable
+        and ready. Wakes nothing. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a
+        collection has this name, RESOURCE_EXHAUSTED when the disk is full (nothing is left behind).
+        """
+
+    @_abc_1.abstractmethod
+    def ListCollections(
+        self,
+        request: _control_pb2.ListCollectionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListCollectionsResponse, _abc.Awaitable[_control_pb2.ListCollectionsResponse]]:
+        """Lists all collections by name, in byte order."""
+
+    @_abc_1.abstractmethod
+    def DescribeCollection(
+        self,
+        request: _control_pb2.DescribeCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.DescribeCollectionResponse, _abc.Awaitable[_control_pb2.DescribeCollectionResponse]]:
+        """Describes one collection. Fails with NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def DeleteCollection(
+        self,
+        request: _control_pb2.DeleteCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.DeleteCollectionResponse, _abc.Awaitable[_control_pb2.DeleteCollectionResponse]]:
+        """Deletes a collection. Indexes that were created from it keep their records. Fails with NOT_FOUND."""
 
 def add_ControlServiceServicer_to_server(servicer: ControlServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
