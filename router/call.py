@@ -8,19 +8,23 @@ cancels or the deadline passes. An error is raised; `errors.code_of` says which 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from router.keys import Key
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call: lower-case metadata, and the deadline in CLOCK_MONOTONIC nanoseconds (0: none).
 
     `authority` is the host that the caller asked for, port included, and `local` the address and port
-    at which its connection was accepted; a front that cannot tell leaves them empty.
+    at which its connection was accepted; a front that cannot tell leaves them empty. `key` is set by
+    `guard.py`, not by fronts: the API key that the call was let in with, None where none is wanted.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
     deadline_ns: int = 0
     authority: str = ""
     local: tuple[str, int] = ("", 0)
+    key: Key | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
     RouterError
       InvalidArgument       the caller broke a bound; the message says which
+      Unauthenticated       the call has no API key, or one that is not this server's
+      PermissionDenied      the API key is not for this method, or not for this index
       NotFound              no such index, or no such namespace
       AlreadyExists         the name is taken
       ProtectedIndex        deletion protection is on
@@ -32,11 +34,13 @@ class Code(IntEnum):
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
     ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
     INTERNAL = 13
     UNAVAILABLE = 14
     DATA_LOSS = 15
+    UNAUTHENTICATED = 16
 
 
 class RouterError(Exception):
@@ -45,6 +49,14 @@ class RouterError(Exception):
 
 class InvalidArgument(RouterError):
     """The request breaks a bound; nothing has changed."""
+
+
+class Unauthenticated(RouterError):
+    """The call has no API key, or one that is not this server's."""
+
+
+class PermissionDenied(RouterError):
+    """The caller's API key is not for this method, or not for this index."""
 
 
 class NotFound(RouterError):
@@ -89,6 +101,8 @@ class CannotListen(Exception):
 
 CODES: tuple[tuple[type[Exception], Code], ...] = (
     (InvalidArgument, Code.INVALID_ARGUMENT),
+    (Unauthenticated, Code.UNAUTHENTICATED),
+    (PermissionDenied, Code.PERMISSION_DENIED),
     (NotFound, Code.NOT_FOUND),
     (AlreadyExists, Code.ALREADY_EXISTS),
     (ProtectedIndex, Code.FAILED_PRECONDITION),

@@ -57,6 +57,9 @@ LOCK_WAIT_SECONDS = 5.0
 # How long a stopping server lets calls in flight finish.
 STOP_GRACE_SECONDS = 2.0
 
+# How long a key that was deleted, or just made, may go on as it was: the file is looked at so often.
+KEYS_CHECK_SECONDS = 1.0
+
 LIST_INDEXES_PAGE_MAX = 1_000
 LIST_INDEXES_PAGE_DEFAULT = 100
 LIST_NAMESPACES_PAGE_MAX = 100

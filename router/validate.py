@@ -40,11 +40,7 @@ def parse(request_type: type[Request], body: bytes) -> Request:
 
 def check_new_index(row: IndexRow) -> None:
     """Raises InvalidArgument unless an index may be created with these settings."""
-    if not _NAME.fullmatch(row.name):
-        raise InvalidArgument(
-            f"The index name {row.name!r} is not 1 to 45 characters of a-z, 0-9 and '-', "
-            "neither first nor last a '-'."
-        )
+    check_name(row.name)
     for what, value in (("cloud", row.cloud), ("region", row.region)):
         if not _PLACE.fullmatch(value):
             raise InvalidArgument(
@@ -52,6 +48,15 @@ def check_new_index(row: IndexRow) -> None:
             )
     check_tags(row.tags)
     check_idle_seconds(row.idle_seconds)
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidArgument unless an index may have this name."""
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument(
+            f"The index name {name!r} is not 1 to 45 characters of a-z, 0-9 and '-', "
+            "neither first nor last a '-'."
+        )
 
 
 def check_vector_type(request: control.CreateIndexRequest, metric: str) -> None:
