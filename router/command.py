@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from router.errors import CannotListen
+from router.keys_file import BadKeysFile
 from router.memory import limit_heaps
 from router.settings import BadSettings, read_settings
 from storage.errors import StorageError
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     limit_heaps()
     try:
         uvloop.run(Server.serve(settings))
-    except (CannotListen, StorageError) as error:
+    except (BadKeysFile, CannotListen, StorageError) as error:
         print(f"torpor serve: {error}", file=sys.stderr)
         return 1
     return 0

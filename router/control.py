@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from router.addresses import Addresses
 from router.call import Call, Handler, Handlers, Reply
 from router.errors import InvalidArgument
+from router.guard import check_index
 from router.index import Index
 from router.lifecycle import Phase
 from router.limits import LIST_INDEXES_PAGE_DEFAULT, LIST_INDEXES_PAGE_MAX
@@ -71,6 +72,7 @@ class ControlService:
 
     async def create_index(self, request: control.CreateIndexRequest, call: Call) -> Message:
         """See control.proto, as for every method here."""
+        check_index(call, request.name)
         metric = _METRICS.get(request.metric)
         if metric is None:
             raise InvalidArgument(f"metric {request.metric} is not one this server knows.")
@@ -98,16 +100,17 @@ class ControlService:
         size = request.page_size or LIST_INDEXES_PAGE_DEFAULT
         if size > LIST_INDEXES_PAGE_MAX:
             raise InvalidArgument(f"page_size is {size}; at most {LIST_INDEXES_PAGE_MAX}.")
-        indexes, more = self._node.page(_read_token(request.page_token), size)
+        names = None if call.key is None else call.key.indexes
+        indexes, more = self._node.page(_read_token(request.page_token), size, names)
         token = _write_token(indexes[-1].row.name) if more else ""
         described = [self._describe(index) for index in indexes]
         return control.ListIndexesResponse(indexes=described, next_page_token=token)
 
     async def describe_index(self, request: control.DescribeIndexRequest, call: Call) -> Message:
-        return control.DescribeIndexResponse(index=self._describe(self._node.find(request.name)))
+        return control.DescribeIndexResponse(index=self._describe(self._find(request.name, call)))
 
     async def configure_index(self, request: control.ConfigureIndexRequest, call: Call) -> Message:
-        index = self._node.find(request.name)
+        index = self._find(request.name, call)
         tags = None
         if request.tags:
             merged = {**index.row.tags, **request.tags}
@@ -122,20 +125,25 @@ class ControlService:
         return control.ConfigureIndexResponse(index=self._describe(index))
 
     async def delete_index(self, request: control.DeleteIndexRequest, call: Call) -> Message:
+        check_index(call, request.name)
         await self._node.delete(request.name)
         return control.DeleteIndexResponse()
 
     async def wake_index(self, request: control.WakeIndexRequest, call: Call) -> Message:
-        index = self._node.find(request.name)
+        index = self._find(request.name, call)
         async with self._node.use(index) as live:
             await live.supervisor.ask(frames.WORK_KIND_PING, b"", call.deadline_ns)
         return control.WakeIndexResponse(index=self._describe(index))
 
     async def sleep_index(self, request: control.SleepIndexRequest, call: Call) -> Message:
-        index = self._node.find(request.name)
+        index = self._find(request.name, call)
         if index.live is not None:
             await index.live.supervisor.sleep()
         return control.SleepIndexResponse(index=self._describe(index))
+
+    def _find(self, name: str, call: Call) -> Index:
+        check_index(call, name)
+        return self._node.find(name)
 
     def _describe(self, index: Index) -> control.Index:
         row, live = index.row, index.live

@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from router.addresses import Addresses
 from router.call import Call, Reply
 from router.errors import InvalidArgument, Overloaded
+from router.guard import check_index
 from router.index import LiveIndex
 from router.limits import SERVER_REQUEST_BYTES_MAX
 from router.node import Node
@@ -16,6 +18,8 @@ from torpor.internal.v1 import frames_pb2 as frames
 from torpor.v1 import data_pb2 as data
 
 INDEX_METADATA = "torpor-index"
+# What clients of Pinecone for Python send over gRPC up to version 8; empty where they do not know it.
+_CLIENTS_METADATA = "service-name"
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -50,15 +54,20 @@ class Plane:
 
     @asynccontextmanager
     async def index(self, field: str, call: Call) -> AsyncIterator[tuple[IndexRow, LiveIndex]]:
-        """The index that the call's address, its metadata or the request's field names."""
+        """The index that the call's address, its metadata or the request's field names.
+
+        Raises InvalidArgument unless they name one, PermissionDenied, and NotFound.
+        """
         names = {call.metadata.get(INDEX_METADATA, ""), field}
-        if (number := self._addresses.number_of(call)) is not None:
-            names.add(self._node.find_host(number).row.name)
+        if (reached := self._addresses.find(call, self._node.find_host)) is not None:
+            names.add(reached.row.name)
         names.discard("")
+        for name in names:
+            check_index(call, name)
         if len(names) > 1:
             raise InvalidArgument(
                 f"The call names the indexes {' and '.join(sorted(map(repr, names)))} by its address, "
-                f"the metadata {INDEX_METADATA} and the field index; they must be one."
+                "its metadata and the field index; they must be one."
             )
         if not names:
             raise InvalidArgument(
@@ -100,6 +109,29 @@ class Plane:
     def pagination(self, last: bytes, *request: bytes) -> data.Pagination:
         """What asks for the page that follows `last`."""
         return data.Pagination(next=self._tokens.write(last, *request))
+
+
+def named_by_clients(
+    method: Callable[[bytes, Call], Awaitable[Reply]],
+) -> Callable[[bytes, Call], Awaitable[Reply]]:
+    """The method for Pinecone's clients: some say the index's name in metadata of another name.
+
+    Only for them. In a native call it is nobody's: proxies call services by such names.
+    """
+
+    async def handle(body: bytes, call: Call) -> Reply:
+        name = call.metadata.get(_CLIENTS_METADATA)
+        if name:
+            told = call.metadata.get(INDEX_METADATA) or name
+            if told != name:
+                raise InvalidArgument(
+                    f"The call names the indexes {name!r} and {told!r} by the metadata "
+                    f"{_CLIENTS_METADATA} and {INDEX_METADATA}; they must be one."
+                )
+            call = replace(call, metadata={**call.metadata, INDEX_METADATA: name})
+        return await method(body, call)
+
+    return handle
 
 
 def lsn_metadata(lsn: int) -> Metadata:

@@ -7,11 +7,13 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from router.addresses import LoopbackAddresses
+from router.addresses import addresses_of
 from router.capacity import Capacity
 from router.control import ControlService
 from router.data import DataService
+from router.guard import guarded
 from router.index import Machinery
+from router.keyring import Keyring
 from router.limits import LOCK_WAIT_SECONDS, SYNC_THREADS
 from router.node import Node
 from router.processes import Zygote
@@ -76,19 +78,21 @@ class Server:
             raise self._crash
 
     async def _serve(self, catalog: Catalog, machinery: Machinery) -> None:
+        keys = None
+        if self._settings.keys_file:
+            keys = Keyring(Path(self._settings.keys_file))
         # grpcio is imported only now, after the zygote was started from a process without threads.
         from router.front_grpcio import GrpcioFront
 
         front = GrpcioFront()
         port = front.bind(self._settings.listen)
-        addresses = LoopbackAddresses(port)
+        addresses = addresses_of(self._settings, port)
         node = Node(catalog, machinery, addresses.hosts_max)
-        await front.start(
-            {
-                **ControlService(node, addresses, self._settings.idle_seconds).handlers(),
-                **DataService(node, addresses, catalog.page_key()).handlers(),
-            }
-        )
+        handlers = {
+            **ControlService(node, addresses, self._settings.idle_seconds).handlers(),
+            **DataService(node, addresses, catalog.page_key()).handlers(),
+        }
+        await front.start(handlers if keys is None else guarded(handlers, keys))
         host = self._settings.listen.rpartition(":")[0]
         log.info("listening address=%s:%d indexes=%d", host, port, len(node))
         print(f"torpor is listening on {host}:{port}", flush=True)
