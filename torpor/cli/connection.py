@@ -9,16 +9,13 @@ from typing import Self, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from torpor.cli.endpoint import DEFAULT_ADDRESS, Endpoint
 from torpor.cli.errors import CallFailed
 from torpor.v1 import control_pb2_grpc, data_pb2, data_pb2_grpc
-
-DEFAULT_ADDRESS = "127.0.0.1:7700"
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
-# The server bounds messages; a second bound here could only refuse what it allows.
-_OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 # How grpc says that nobody was reached, as opposed to a server that answers UNAVAILABLE.
 _UNREACHED = ("failed to connect", "dns resolution failed", "name resolution", "no such host")
 
@@ -48,12 +45,13 @@ class Outcome:
 class Connection:
     """Talks to one server. Every call has the same timeout and adds to the outcome."""
 
-    def __init__(self, address: str, timeout_seconds: float) -> None:
-        """Connects with the first call, not here."""
-        self.address = address
+    def __init__(self, endpoint: Endpoint, timeout_seconds: float) -> None:
+        """Connects with the first call, not here; raises CommandError for a bad file of TLS."""
+        self.address = endpoint.address
         self.timeout_seconds = timeout_seconds
         self.outcome = Outcome()
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self._metadata = endpoint.metadata
+        self._channel = endpoint.channel()
         self.control = control_pb2_grpc.ControlServiceStub(self._channel)
         self.data = data_pb2_grpc.DataServiceStub(self._channel)
 
@@ -63,7 +61,9 @@ class Connection:
         """The answer to one call; raises CallFailed."""
         began = time.perf_counter()
         try:
-            response, call = method.with_call(request, timeout=self.timeout_seconds)
+            response, call = method.with_call(
+                request, timeout=self.timeout_seconds, metadata=self._metadata
+            )
         except grpc.RpcError as error:
             raise self.failure(error) from None
         self.outcome.add((time.perf_counter() - began) * 1e3, call.initial_metadata())
@@ -73,7 +73,9 @@ class Connection:
         self, request: data_pb2.UpsertRequest
     ) -> "grpc.CallFuture[data_pb2.UpsertResponse]":
         """Sends vectors without waiting for the answer; see `failure` for what it may raise."""
-        return self.data.Upsert.future(request, timeout=self.timeout_seconds)
+        return self.data.Upsert.future(
+            request, timeout=self.timeout_seconds, metadata=self._metadata
+        )
 
     def failure(self, error: grpc.RpcError) -> CallFailed:
         """What a failed call means, in words for the user."""
@@ -86,6 +88,8 @@ class Connection:
                 f"no server answers at {self.address}. Start one with `torpor serve --data ./data "
                 f"--listen {DEFAULT_ADDRESS}`, or name another with --server or TORPOR_SERVER.",
             )
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            details += " Give a key with --api-key or TORPOR_API_KEY."
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             details = f"no answer within {self.timeout_seconds:g} s; --timeout allows more"
         return CallFailed(code, f"{code.name}: {' '.join(details.split())}")
