@@ -13,7 +13,7 @@ from pathlib import Path
 from router.errors import InvalidArgument
 from router.keys import Key, Scope, new_key
 from router.keys_file import BadKeysFile, change_keys, read_keys
-from router.validate import check_name
+from router.validate_index import check_name
 
 _VARIABLE = "TORPOR_KEYS_FILE"
 
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _create(options: argparse.Namespace, file: Path) -> None:
     for name in options.index or ():
-        check_name(name)
+        check_name(name, "index")
     scopes = [Scope(one) for one in options.scope] if options.scope else list(Scope)
     text = ""
 
