@@ -1,6 +1,6 @@
 """What goes wrong in REST only, and the tables that make an HTTP answer of every error.
 
-    RouterError
+    RestError
       Malformed         the body is not JSON, or the query string not UTF-8
       Misfit            the JSON is not of the type that it must be
       NoRoute           nothing answers at this path
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from router.errors import Code, ProtectedIndex, RouterError, TooLarge, code_of
+from router.errors import Code, ProtectedIndex, TooLarge, code_of
 
 
 class Form(Enum):
@@ -32,19 +32,23 @@ class Form(Enum):
     DATA = "data"
 
 
-class Malformed(RouterError):
+class RestError(Exception):
+    """The root of the errors that no handler raises; the message is for the caller."""
+
+
+class Malformed(RestError):
     """The request cannot be read."""
 
 
-class Misfit(RouterError):
+class Misfit(RestError):
     """The request can be read, and is not of the type that it must be."""
 
 
-class NoRoute(RouterError):
+class NoRoute(RestError):
     """Nothing answers at this path."""
 
 
-class NoMethod(RouterError):
+class NoMethod(RestError):
     """What answers at this path does not answer to this method."""
 
     def __init__(self, message: str, allowed: str) -> None:
@@ -52,19 +56,19 @@ class NoMethod(RouterError):
         self.allowed = allowed
 
 
-class BodyTooLarge(RouterError):
+class BodyTooLarge(RestError):
     """The body has more bytes than one may have, or the server holds too many."""
 
 
-class BodyTooSlow(RouterError):
+class BodyTooSlow(RestError):
     """The body did not arrive in time."""
 
 
-class Encoded(RouterError):
+class Encoded(RestError):
     """The body is compressed, which no client does."""
 
 
-class NotOffered(RouterError):
+class NotOffered(RestError):
     """A documented operation that this server does not have."""
 
 

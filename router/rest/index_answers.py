@@ -5,7 +5,7 @@ An index is ready from the moment it is created, asleep or awake: there is no ot
 
 from typing import Any
 
-from router.rest.index_requests import BYOC_CLOUD, DENSE_FIELD, SPARSE_FIELD
+from router.rest.index_requests import BYOC_CLOUD, SPARSE_FIELD
 from router.rest.read_capacity import shown_pod, shown_read_capacity
 from torpor.v1 import control_pb2 as control
 
@@ -41,16 +41,6 @@ def shown_index(index: control.Index, bare_host: bool) -> dict[str, Any]:
     return shown
 
 
-def vector_fields(index: control.Index) -> tuple[str, str]:
-    """What the dense and the sparse vectors of an index are called; empty for those it has not."""
-    sparse = index.vector_type == control.VECTOR_TYPE_SPARSE
-    schema = index.schema
-    return (
-        "" if sparse else schema.dense_field or DENSE_FIELD,
-        schema.sparse_field or (SPARSE_FIELD if sparse else ""),
-    )
-
-
 def _spec(index: control.Index) -> dict[str, Any]:
     if index.HasField("pod"):
         place = shown_pod(index.pod)
@@ -75,7 +65,10 @@ def _spec(index: control.Index) -> dict[str, Any]:
 
 
 def _schema_fields(index: control.Index) -> dict[str, Any]:
-    dense, sparse = vector_fields(index)
+    dense, sparse = index.schema.dense_field, index.schema.sparse_field
+    if dense and sparse == SPARSE_FIELD and index.metric != control.METRIC_DOTPRODUCT:
+        # Indexes have sparse values by default; clients compute a dimension of one vector field only.
+        sparse = ""
     fields: dict[str, Any] = {}
     if dense:
         fields[dense] = {

@@ -17,7 +17,7 @@ from router.errors import InvalidArgument
 from router.rest.errors import Misfit
 from router.rest.fields import Fields
 from storage.limits import FILTER_DEPTH_MAX
-from storage.metadata import Value, decode_entry, entries
+from storage.metadata import Value, all_entries, decode_entry
 from torpor.v1 import data_pb2 as data
 
 # Levels of JSON: $and and $or are two each, an object and a list; a condition below them is three.
@@ -127,7 +127,7 @@ def shown_sparse(encoded: bytes) -> dict[str, list[Any]]:
 
 def shown_metadata(encoded: bytes) -> dict[str, Value]:
     """Stored metadata as JSON shows it."""
-    return dict(map(_shown_entry, entries(encoded)))
+    return dict(map(_shown_entry, all_entries(encoded)))
 
 
 def _short(values: list[float]) -> list[float] | None:

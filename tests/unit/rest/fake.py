@@ -1,6 +1,6 @@
 """Handlers that remember what they were asked and answer what a test says."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
@@ -14,6 +14,21 @@ _SERVICES = (
     control_pb2.DESCRIPTOR.services_by_name["ControlService"],
     data_pb2.DESCRIPTOR.services_by_name["DataService"],
 )
+
+
+def index(**more: Any) -> control_pb2.Index:
+    """An index as the service describes it."""
+    settings: dict[str, Any] = {
+        "name": "docs",
+        "dimension": 3,
+        "metric": control_pb2.METRIC_COSINE,
+        "vector_type": control_pb2.VECTOR_TYPE_DENSE,
+        "spec": control_pb2.Spec(cloud="aws", region="us-east-1"),
+        "host": "http://127.1.0.7:7700",
+        "read_capacity": control_pb2.ReadCapacity(mode=control_pb2.CAPACITY_MODE_ON_DEMAND),
+        "schema": control_pb2.Schema(dense_field="_values"),
+    }
+    return control_pb2.Index(**{**settings, **more})
 
 
 class Fake:

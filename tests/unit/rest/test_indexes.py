@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.unit.rest.asgi import ask
-from tests.unit.rest.fake import Fake
+from tests.unit.rest.fake import Fake, index
 from torpor.v1 import control_pb2 as control
 
 SERVERLESS = {"serverless": {"cloud": "aws", "region": "us-east-1"}}
@@ -19,20 +19,6 @@ DEDICATED = {
         "manual": {"shards": 2, "replicas": 3},
     },
 }
-
-
-def index(**more: Any) -> control.Index:
-    settings: dict[str, Any] = {
-        "name": "docs",
-        "dimension": 3,
-        "metric": control.METRIC_COSINE,
-        "vector_type": control.VECTOR_TYPE_DENSE,
-        "spec": control.Spec(cloud="aws", region="us-east-1"),
-        "host": "http://127.1.0.7:7700",
-        "read_capacity": control.ReadCapacity(mode=control.CAPACITY_MODE_ON_DEMAND),
-        "schema": control.Schema(dense_field="_values"),
-    }
-    return control.Index(**{**settings, **more})
 
 
 async def create(fake: Fake, body: dict[str, Any], version: str = "") -> control.CreateIndexRequest:
@@ -415,6 +401,21 @@ async def test_metadata_fields_of_a_schema_are_shown_in_both_forms(fake: Fake) -
     shown = await described(fake, index(schema=schema))
     assert shown["schema"]["fields"] == {"embedding": DENSE, "year": {"filterable": True}}
     assert shown["spec"]["serverless"]["schema"] == {"fields": {"year": {"filterable": True}}}
+
+
+@pytest.mark.parametrize(
+    ("metric", "shown"),
+    [
+        (control.METRIC_DOTPRODUCT, {"_values", "_sparse_values"}),
+        (control.METRIC_COSINE, {"_values"}),
+    ],
+)
+async def test_sparse_values_that_no_query_uses_are_not_a_field(
+    fake: Fake, metric: control.Metric.ValueType, shown: set[str]
+) -> None:
+    schema = control.Schema(dense_field="_values", sparse_field="_sparse_values")
+    fields = (await described(fake, index(schema=schema, metric=metric)))["schema"]["fields"]
+    assert fields.keys() == shown
 
 
 async def test_an_index_in_somebodys_own_cloud_is_shown_as_one(fake: Fake) -> None:

@@ -23,7 +23,8 @@ from router.rest.json_values import (
 from storage import filters
 from storage.limits import FILTER_DEPTH_MAX
 from tests.unit.rest.asgi import ask
-from tests.unit.rest.fake import Fake
+from tests.unit.rest.fake import Fake, index
+from torpor.v1 import control_pb2 as control
 from torpor.v1 import data_pb2 as data
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
@@ -152,7 +153,7 @@ def test_sparse_values_of_unequal_lengths_are_left_to_the_service() -> None:
 KNOWN = """
     id ids values metadata sparseValues sparseVector indices vector vectors namespace topK filter queries
     limit name spec serverless pod byoc schema fields type deployment read_capacity dedicated manual tags
-    dimension metric documents score_by set_fields remove_fields _id _remove_fields prefix deletion_protection
+    dimension metric documents score_by set_fields remove_fields _id _remove_fields prefix
 """.split()  # noqa: SIM905  # read as a list, it is one of a hundred lines
 OBJECTS = st.recursive(
     st.none() | SCALARS | st.sampled_from(["dense_vector", "sparse_vector", "Dedicated", "pod"]),
@@ -166,6 +167,9 @@ OBJECTS = st.recursive(
 @given(body=JSON | OBJECTS, data=st.data())
 async def test_no_json_makes_a_mistake_of_the_server(body: Any, data: st.DataObject) -> None:
     fake = Fake()
+    fake.answer("CreateIndex", control.CreateIndexResponse(index=index()))
+    fake.answer("ConfigureIndex", control.ConfigureIndexResponse(index=index()))
+    fake.answer("DescribeIndex", control.DescribeIndexResponse(index=index()))
     bodies = [one for one in fake.app.routes.table() if one[0] in ("POST", "PATCH")]
     method, path = data.draw(st.sampled_from(bodies))
     answer = await ask(fake.app, method, path, orjson.dumps(body))
