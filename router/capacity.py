@@ -1,10 +1,12 @@
 """Which indexes may have a worker: the limits on awake workers and on their memory.
 
 When there is no room, the longest-idle index is put to sleep for the one that asks; when none is
-idle, it waits its turn.
+idle, it waits its turn. Dedicated replicas are promised their room before they ask for it.
 """
 
 from typing import Protocol
+
+from router.errors import Overloaded
 
 
 class Sleeper(Protocol):
@@ -29,6 +31,28 @@ class Capacity:
         self._memory_bytes_max = memory_bytes_max
         self._waiting: dict[Sleeper, None] = {}
         self._admitted: dict[Sleeper, int] = {}
+        self._promised: dict[str, int] = {}
+
+    def promise(self, index: str, replicas: int) -> None:
+        """Keeps room for the dedicated replicas of an index; raises Overloaded if there is not enough.
+
+        One worker is never promised, so that indexes on demand can be woken. Fewer are always granted.
+        """
+        others = sum(self._promised.values()) - self._promised.get(index, 0)
+        left = max(0, self._workers_awake_max - 1 - others)
+        if replicas > max(left, self._promised.get(index, 0)):
+            raise Overloaded(
+                f"Index {index!r} asks for {replicas} dedicated replicas, and there is room for {left}: "
+                f"of the {self._workers_awake_max} workers that may be awake (workers_awake_max), "
+                f"{others} are dedicated to other indexes, and one is kept for indexes on demand."
+            )
+        self.keep(index, replicas)
+
+    def keep(self, index: str, replicas: int) -> None:
+        """Keeps a promise that was made before, by a server that may have had more room."""
+        self._promised.pop(index, None)
+        if replicas:
+            self._promised[index] = replicas
 
     @property
     def contended(self) -> bool:

@@ -9,40 +9,14 @@ from google.protobuf.message import Message
 
 from router.addresses import Addresses
 from router.call import Call, Handler, Handlers, Reply
-from router.errors import InvalidArgument
-from router.index import Index
-from router.lifecycle import Phase
+from router.describe import Describer
+from router.errors import InvalidArgument, NotFound
 from router.limits import LIST_INDEXES_PAGE_DEFAULT, LIST_INDEXES_PAGE_MAX
 from router.node import Node
-from router.validate import (
-    check_idle_seconds,
-    check_new_index,
-    check_tags,
-    check_vector_type,
-    parse,
-)
-from storage.index_row import Costs, IndexRow
+from router.validate import parse
+from router.validate_index import changed_row, new_row
 from torpor.internal.v1 import frames_pb2 as frames
 from torpor.v1 import control_pb2 as control
-
-_METRICS = {
-    control.METRIC_UNSPECIFIED: "cosine",
-    control.METRIC_COSINE: "cosine",
-    control.METRIC_EUCLIDEAN: "euclidean",
-    control.METRIC_DOTPRODUCT: "dotproduct",
-}
-_METRIC_NUMBERS = {name: number for number, name in _METRICS.items() if number}
-_VECTOR_TYPES = {
-    "dense": control.VECTOR_TYPE_DENSE,
-    "sparse": control.VECTOR_TYPE_SPARSE,
-}
-_STATES = {
-    Phase.ASLEEP: control.STATE_ASLEEP,
-    Phase.WAKING: control.STATE_WAKING,
-    Phase.AWAKE: control.STATE_AWAKE,
-    Phase.DRAINING: control.STATE_DRAINING,
-    Phase.FAILED: control.STATE_FAILED,
-}
 
 Request = TypeVar("Request", bound=Message)
 
@@ -53,8 +27,7 @@ class ControlService:
     def __init__(self, node: Node, addresses: Addresses, idle_seconds: float) -> None:
         """`idle_seconds` is the server's default, shown where an index has none of its own."""
         self._node = node
-        self._addresses = addresses
-        self._idle_seconds = idle_seconds
+        self._describe = Describer(addresses, idle_seconds).index
 
     def handlers(self) -> Handlers:
         """The methods by their path."""
@@ -71,28 +44,10 @@ class ControlService:
 
     async def create_index(self, request: control.CreateIndexRequest, call: Call) -> Message:
         """See control.proto, as for every method here."""
-        metric = _METRICS.get(request.metric)
-        if metric is None:
-            raise InvalidArgument(f"metric {request.metric} is not one this server knows.")
-        sparse = request.vector_type == control.VECTOR_TYPE_SPARSE
-        if sparse and not request.metric:
-            metric = "dotproduct"
-        check_vector_type(request, metric)
-        row = IndexRow(
-            id="",
-            name=request.name,
-            dimension=request.dimension,
-            metric=metric,
-            cloud=request.spec.cloud or "local",
-            region=request.spec.region or "default",
-            deletion_protection=request.deletion_protection,
-            tags=dict(request.tags),
-            idle_seconds=request.idle_seconds if request.HasField("idle_seconds") else None,
-            created_unix_ms=0,
-            costs=Costs(),
-        )
-        check_new_index(row)
-        return control.CreateIndexResponse(index=self._describe(await self._node.create(row)))
+        if request.source_collection:
+            raise NotFound(f"Resource {request.source_collection} not found")
+        index = await self._node.create(new_row(request))
+        return control.CreateIndexResponse(index=self._describe(index))
 
     async def list_indexes(self, request: control.ListIndexesRequest, call: Call) -> Message:
         size = request.page_size or LIST_INDEXES_PAGE_DEFAULT
@@ -107,18 +62,7 @@ class ControlService:
         return control.DescribeIndexResponse(index=self._describe(self._node.find(request.name)))
 
     async def configure_index(self, request: control.ConfigureIndexRequest, call: Call) -> Message:
-        index = self._node.find(request.name)
-        tags = None
-        if request.tags:
-            merged = {**index.row.tags, **request.tags}
-            tags = {key: value for key, value in merged.items() if value}
-            check_tags(tags)
-        idle_seconds = request.idle_seconds if request.HasField("idle_seconds") else None
-        check_idle_seconds(idle_seconds)
-        protection = (
-            request.deletion_protection if request.HasField("deletion_protection") else None
-        )
-        index = await self._node.configure(request.name, protection, tags, idle_seconds)
+        index = await self._node.configure(request.name, lambda row: changed_row(row, request))
         return control.ConfigureIndexResponse(index=self._describe(index))
 
     async def delete_index(self, request: control.DeleteIndexRequest, call: Call) -> Message:
@@ -136,43 +80,6 @@ class ControlService:
         if index.live is not None:
             await index.live.supervisor.sleep()
         return control.SleepIndexResponse(index=self._describe(index))
-
-    def _describe(self, index: Index) -> control.Index:
-        row, live = index.row, index.live
-        costs = row.costs + index.unsaved
-        awake_seconds = costs.awake_seconds + (live.supervisor.awake_seconds if live else 0.0)
-        described = control.Index(
-            name=row.name,
-            id=row.id,
-            dimension=row.dimension,
-            metric=_METRIC_NUMBERS[row.metric],
-            vector_type=_VECTOR_TYPES[row.vector_type],
-            spec=control.Spec(cloud=row.cloud, region=row.region),
-            deletion_protection=row.deletion_protection,
-            tags=row.tags,
-            idle_seconds=self._idle_seconds if row.idle_seconds is None else row.idle_seconds,
-            host=self._addresses.url_of(row),
-            state=_STATES[live.supervisor.phase] if live else control.STATE_ASLEEP,
-            cost=control.Cost(
-                cold_starts=costs.wakes,
-                awake_seconds=awake_seconds,
-                cpu_seconds=costs.cpu_seconds,
-                build_cpu_seconds=costs.build_cpu_seconds,
-                queries=costs.queries,
-                vectors_upserted=costs.upserted_vectors,
-                log_bytes=costs.log_bytes,
-            ),
-        )
-        described.created.FromMilliseconds(row.created_unix_ms)
-        if (wake := index.last_wake) is not None:
-            described.last_wake.time.FromMilliseconds(int(wake.unix_seconds * 1e3))
-            described.last_wake.queue_ms = wake.queue_ms
-            described.last_wake.fork_ms = wake.fork_ms
-            described.last_wake.open_ms = wake.open_ms
-            described.last_wake.replay_ms = wake.replay_ms
-            described.last_wake.first_scan_ms = wake.first_scan_ms
-            described.last_wake.total_ms = wake.total_ms
-        return described
 
 
 def _method(

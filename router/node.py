@@ -40,8 +40,11 @@ class Node:
         self._names = sorted(self._indexes)
         self._hosts = {index.row.host_number: index for index in self._indexes.values()}
         self._busy: set[str] = set()
+        self._configuring = asyncio.Lock()
         self._stopping = False
         self._slept_timer: asyncio.TimerHandle | None = None
+        for row in (index.row for index in self._indexes.values()):
+            machinery.capacity.keep(row.name, _replicas(row))
 
     def __len__(self) -> int:
         return len(self._indexes)
@@ -56,7 +59,7 @@ class Node:
         if row.name in self._indexes or row.name in self._busy:
             raise AlreadyExists(f"There is already an index named {row.name!r}.")
         row = replace(row, id=secrets.token_hex(8), created_unix_ms=int(time.time() * 1e3))
-        with self._reserved(row.name):
+        with self._reserved(row.name), self._promised(row):
             row = await self._thread(self._catalog.create, row, self._hosts_max)
             self._add(Index(row, Costs()))
         log.info("created index=%s id=%s", row.name, row.id)
@@ -82,29 +85,23 @@ class Node:
         names = self._names[start : start + size]
         return [self._indexes[name] for name in names], start + size < len(self._names)
 
-    async def configure(
-        self,
-        name: str,
-        deletion_protection: bool | None,
-        tags: dict[str, str] | None,
-        idle_seconds: float | None,
-    ) -> Index:
-        """Changes what is not None, durably."""
-        index = self.find(name)
-        row = index.row
-        row = replace(
-            row,
-            deletion_protection=(
-                row.deletion_protection if deletion_protection is None else deletion_protection
-            ),
-            tags=row.tags if tags is None else tags,
-            idle_seconds=row.idle_seconds if idle_seconds is None else idle_seconds,
-        )
-        await _to_the_end(self._thread(self._catalog.configure, row))
-        index.row = replace(row, costs=index.row.costs)
-        if index.live is not None:
-            index.live.reconfigured()
-        return index
+    async def configure(self, name: str, change: Callable[[IndexRow], IndexRow]) -> Index:
+        """Makes a change of an index's settings durable and puts it into force."""
+        return await _to_the_end(self._configure(name, change))
+
+    async def _configure(self, name: str, change: Callable[[IndexRow], IndexRow]) -> Index:
+        # One after the other: each change is made to what the one before has left.
+        async with self._configuring:
+            index = self.find(name)
+            row = change(index.row)
+            with self._promised(row):
+                await self._thread(self._catalog.configure, row)
+                if self._indexes.get(name) is not index:
+                    raise gone(name)
+                index.row = replace(row, costs=index.row.costs)
+            if index.live is not None:
+                index.live.reconfigured()
+            return index
 
     async def delete(self, name: str) -> None:
         """Deletes an index for good; its files are unlinked after the call."""
@@ -114,7 +111,7 @@ class Node:
         index = self.find(name)
         if index.row.deletion_protection:
             raise ProtectedIndex(
-                f"Index {name!r} is protected from deletion; turn deletion protection off first."
+                f"Deletion protection is enabled for this index, {name!r}; turn it off first."
             )
         with self._reserved(name):
             self._remove(index)
@@ -221,11 +218,13 @@ class Node:
         self._indexes[index.row.name] = index
         self._hosts[index.row.host_number] = index
         insort(self._names, index.row.name)
+        self._machinery.capacity.keep(index.row.name, _replicas(index.row))
 
     def _remove(self, index: Index) -> None:
         del self._indexes[index.row.name]
         del self._hosts[index.row.host_number]
         self._names.remove(index.row.name)
+        self._machinery.capacity.keep(index.row.name, 0)
 
     @contextmanager
     def _reserved(self, name: str) -> Iterator[None]:
@@ -236,10 +235,26 @@ class Node:
         finally:
             self._busy.discard(name)
 
+    @contextmanager
+    def _promised(self, row: IndexRow) -> Iterator[None]:
+        """Room for the replicas an index is to have; what it has keeps its room if that fails."""
+        self._machinery.capacity.promise(row.name, _replicas(row))
+        try:
+            yield
+        except BaseException:
+            index = self._indexes.get(row.name)
+            self._machinery.capacity.keep(row.name, 0 if index is None else _replicas(index.row))
+            raise
+
     async def _thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await self._machinery.loop.run_in_executor(
             self._machinery.threads, function, *arguments
         )
+
+
+def _replicas(row: IndexRow) -> int:
+    """The workers that are dedicated to an index."""
+    return 0 if row.dedicated is None else row.dedicated.replicas
 
 
 async def _to_the_end(work: Coroutine[object, object, T]) -> T:

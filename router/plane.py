@@ -16,6 +16,7 @@ from torpor.internal.v1 import frames_pb2 as frames
 from torpor.v1 import data_pb2 as data
 
 INDEX_METADATA = "torpor-index"
+LSN_METADATA = "torpor-lsn"
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -88,7 +89,7 @@ class Plane:
         """Counts namespaces: from the folded directory, or by the worker while writes are not."""
         if live.folded:
             lsn = live.position()[1].lsn
-            return await live.count(question), lsn_metadata(lsn)
+            return await live.count(question), seen_metadata(lsn)
         body = question.SerializeToString()
         answer = await self.ask(live, frames.WORK_KIND_COUNT, body, call)
         return frames.Counts.FromString(answer.response), read_metadata(answer)
@@ -102,14 +103,21 @@ class Plane:
         return data.Pagination(next=self._tokens.write(last, *request))
 
 
-def lsn_metadata(lsn: int) -> Metadata:
+def write_metadata(lsn: int) -> Metadata:
     """What is said ahead of the answer to a write."""
-    return (("torpor-lsn", str(lsn)),)
+    return ((LSN_METADATA, str(lsn)), ("x-pinecone-request-lsn", str(lsn)))
+
+
+def seen_metadata(lsn: int) -> Metadata:
+    """What is said ahead of an answer that has seen the writes up to one."""
+    return ((LSN_METADATA, str(lsn)), ("x-pinecone-max-indexed-lsn", str(lsn)))
+
+
+def wake_metadata(answer: Answer) -> Metadata:
+    """What is said ahead of a worker's answer about the wake that it waited for, if any."""
+    return () if answer.wake_ms is None else (("torpor-wake-ms", f"{answer.wake_ms:.2f}"),)
 
 
 def read_metadata(answer: Answer) -> Metadata:
-    """What is said ahead of a worker's answer."""
-    metadata = lsn_metadata(answer.lsn)
-    if answer.wake_ms is not None:
-        metadata += (("torpor-wake-ms", f"{answer.wake_ms:.2f}"),)
-    return metadata
+    """What is said ahead of a worker's answer to a read."""
+    return (*seen_metadata(answer.lsn), *wake_metadata(answer))

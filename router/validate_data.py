@@ -5,7 +5,7 @@ import math
 from array import array
 
 from router.errors import InvalidArgument
-from router.validate import check_id, check_ids, check_namespace, parse, show
+from router.validate import check_field, check_id, check_ids, check_namespace, parse, show
 from storage import filters, limits
 from storage.index_row import IndexRow
 from storage.metadata import Checker, InvalidMetadata
@@ -148,11 +148,7 @@ def check_new_namespace(request: data.CreateNamespaceRequest) -> None:
     if not request.schema.fields:
         raise InvalidArgument("The schema has no field; leave it out to filter by every field.")
     for key, properties in request.schema.fields.items():
-        if not 1 <= len(key.encode()) <= limits.SCHEMA_FIELD_BYTES_MAX or key.startswith("$"):
-            raise InvalidArgument(
-                f"The schema field {key!r} is not 1 to {limits.SCHEMA_FIELD_BYTES_MAX} bytes that "
-                "do not start with '$'."
-            )
+        check_field(key)
         if not properties.filterable:
             raise InvalidArgument(
                 f"The schema field {key!r} is not filterable; leave such fields out."

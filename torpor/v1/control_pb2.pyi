@@ -309,13 +309,17 @@ class Schema(_message.Message):
     SPARSE_FIELD_FIELD_NUMBER: _builtins.int
     FILTERABLE_FIELD_NUMBER: _builtins.int
     dense_field: _builtins.str
-    """The name of the dense vectors. Default "_values"; empty in a sparse index."""
+    """The name of the dense vectors, 1 to 64 bytes, the first neither '$' nor, but in the default, '_'.
+    Default "_values"; empty in a sparse index.
+    """
     sparse_field: _builtins.str
-    """The name of the sparse vectors. Default "_sparse_values"; empty if the index is to have none."""
+    """The name of the sparse vectors, likewise. Without a schema, and in a sparse index, it is
+    "_sparse_values"; in a schema that leaves it empty, a dense index has none.
+    """
     @_builtins.property
     def filterable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Metadata fields that filters may use, in namespaces that have no schema of their own; none names
-        all.
+        all. At most 100, of 1 to 64 bytes, none of them named as the vectors are.
         """
 
     def __init__(
