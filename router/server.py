@@ -4,12 +4,11 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from router.addresses import LoopbackAddresses
-from router.call import Front, Message
+from router.call import Front
 from router.capacity import Capacity
 from router.control import ControlService
 from router.data import DataService
@@ -17,6 +16,7 @@ from router.index import Machinery
 from router.limits import LOCK_WAIT_SECONDS, SYNC_THREADS
 from router.node import Node
 from router.processes import Zygote
+from router.rest.app import App
 from router.settings import Settings
 from router.tasks import Tasks
 from storage.catalog import Catalog
@@ -86,7 +86,7 @@ class Server:
             **ControlService(node, addresses, self._settings.idle_seconds).handlers(),
             **DataService(node, addresses, catalog.page_key()).handlers(),
         }
-        await front.start(handlers, _no_rest)
+        await front.start(handlers, App(handlers))
         host = self._settings.listen.rpartition(":")[0]
         log.info("listening address=%s:%d indexes=%d", host, port, len(node))
         print(f"torpor is listening on {host}:{port}", flush=True)
@@ -118,11 +118,3 @@ def _front(name: str) -> Front:
     from router.front_torpor import TorporFront
 
     return TorporFront()
-
-
-async def _no_rest(
-    scope: Message, receive: object, send: Callable[[Message], Awaitable[None]]
-) -> None:
-    headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 404, "headers": headers})
-    await send({"type": "http.response.body", "body": b'{"message": "There is no REST yet."}'})
