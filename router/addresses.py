@@ -149,12 +149,16 @@ class DomainAddresses:
 
 
 def addresses_of(settings: Settings, port: int) -> Addresses:
-    """The addresses that the settings ask for, of a server that listens on `port`."""
+    """The addresses that the settings ask for, of a server that listens on `port`.
+
+    Raises CannotListen if the system gives some of them to others.
+    """
     tls = bool(settings.tls_certificate)
     scheme = "https" if tls else "http"
     if settings.index_ports:
         ports = parse_ports(settings.index_ports)
         assert ports is not None
+        check_ports(ports)
         host = settings.advertise_host or split_authority(settings.listen)[0]
         return PortAddresses(ports, host, scheme)
     if settings.domain:

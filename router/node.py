@@ -55,6 +55,10 @@ class Node:
         for row in (index.row for index in self._indexes.values()):
             machinery.capacity.keep(row.name, _replicas(row))
 
+    def rows(self) -> list[IndexRow]:
+        """Every index there is."""
+        return [index.row for index in self._indexes.values()]
+
     def __len__(self) -> int:
         return len(self._indexes)
 

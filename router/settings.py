@@ -37,6 +37,7 @@ class Settings:
     workers_awake_max: int = 64
     memory_bytes_max: int = 8 << 30
     log_level: str = "info"
+    front: str = "torpor"
     index_ports: str = ""
     advertise_host: str = ""
     domain: str = ""
@@ -59,15 +60,39 @@ class Settings:
             raise BadSettings("memory_bytes_max must be at least 1048576 (1 MiB).")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise BadSettings("log_level must be debug, info, warning or error.")
+        if self.front not in ("torpor", "grpcio"):
+            raise BadSettings("front must be torpor or grpcio.")
         host, port = split_authority(self.listen)
         if not (host and port.isdecimal() and int(port) <= PORT_MAX):
             raise BadSettings(f"listen is {self.listen!r}; it must be HOST:PORT, port 0 for any.")
         self._check_addresses(host, int(port))
         self._check_access(host)
 
+    def warnings(self) -> list[str]:
+        """What is allowed, and seldom meant."""
+        found: list[str] = []
+        if is_loopback(split_authority(self.listen)[0]):
+            return found
+        if not (self.index_ports or self.domain):
+            found.append(
+                "Indexes have addresses that only this machine reaches; set domain or index_ports, or "
+                "let every call name its index."
+            )
+        if self.keys_file and not self.tls_certificate:
+            found.append(
+                "Keys cross the network in the clear; set tls_certificate, or let nothing but a proxy "
+                "with a certificate reach the server."
+            )
+        return found
+
     def _check_addresses(self, host: str, port: int) -> None:
         if self.index_ports and self.domain:
             raise BadSettings("index_ports and domain are two ways of one thing; choose one.")
+        if (self.index_ports or self.domain) and self.front != "torpor":
+            raise BadSettings(
+                f"front {self.front} does not know where a call was sent to; index_ports and domain "
+                "need front torpor."
+            )
         if self.index_ports:
             ports = parse_ports(self.index_ports)
             if ports is None:
@@ -115,6 +140,7 @@ _HELP = {
     "workers_awake_max": "indexes that may be awake at the same time",
     "memory_bytes_max": "private memory that all workers together may have, in bytes",
     "log_level": "debug, info, warning or error",
+    "front": "what speaks HTTP: torpor, or grpcio as a second one, which serves gRPC alone and no REST",
     "index_ports": "FIRST-LAST: a port of its own for each index, from these",
     "advertise_host": "the host that clients are told with index_ports; default: that of listen",
     "domain": "DOMAIN: a name of its own for each index, NAME-<number>.DOMAIN",
