@@ -11,7 +11,7 @@ from router.addresses import Addresses
 from router.call import Call, Handler, Handlers, Reply
 from router.describe import Describer
 from router.errors import InvalidArgument, NotFound
-from router.guard import check_index
+from router.guard import check_collections, check_index
 from router.index import Index
 from router.limits import LIST_INDEXES_PAGE_DEFAULT, LIST_INDEXES_PAGE_MAX
 from router.node import Node
@@ -48,6 +48,7 @@ class ControlService:
         """See control.proto, as for every method here."""
         check_index(call, request.name)
         if request.source_collection:
+            check_collections(call)
             raise NotFound(f"Resource {request.source_collection} not found")
         index = await self._node.create(new_row(request))
         return control.CreateIndexResponse(index=self._describe(index))

@@ -44,6 +44,10 @@ _SCOPES: Mapping[str, Scope | None] = {
 }
 
 
+# What may hold any index's records is for keys that are for all indexes.
+_OF_COLLECTIONS = {"CreateCollection", "ListCollections", "DescribeCollection", "DeleteCollection"}
+
+
 def guarded(handlers: Handlers, keys: Keyring) -> Handlers:
     """The same methods for callers with a key that is for them; the key is in the call from here on."""
     return {path: _guarded(path, handler, keys) for path, handler in handlers.items()}
@@ -58,9 +62,18 @@ def check_index(call: Call, name: str) -> None:
         raise PermissionDenied(f"The API key {call.key.id} is not for the index {name!r}.")
 
 
+def check_collections(call: Call) -> None:
+    """Raises PermissionDenied if the caller's key is for some indexes only."""
+    if call.key is not None and call.key.indexes is not None:
+        raise PermissionDenied(
+            f"The API key {call.key.id} is for some indexes only, and a collection may hold any of them."
+        )
+
+
 def _guarded(path: str, handler: Handler, keys: Keyring) -> Handler:
     method = path.rpartition("/")[2]
     scope = _SCOPES[method]
+    of_collections = method in _OF_COLLECTIONS
 
     async def handle(body: bytes, call: Call) -> Reply:
         key = keys.find(call.metadata.get(KEY_METADATA, ""))
@@ -68,8 +81,9 @@ def _guarded(path: str, handler: Handler, keys: Keyring) -> Handler:
             raise PermissionDenied(
                 f"The API key {key.id} has not the scope {scope.value!r}, which {method} wants."
             )
-        return await handler(
-            body, Call(call.metadata, call.deadline_ns, call.authority, call.local, key)
-        )
+        call = Call(call.metadata, call.deadline_ns, call.authority, call.local, key)
+        if of_collections:
+            check_collections(call)
+        return await handler(body, call)
 
     return handle

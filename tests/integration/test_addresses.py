@@ -4,6 +4,7 @@ import http.client
 import itertools
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -188,6 +189,18 @@ def test_each_index_answers_at_a_port_of_its_own(start: Start) -> None:
     client = restarted(start, client, "--index-ports", ports, "--advertise-host", "localhost")
     assert host_of(client, "b") == f"localhost:{first + 1}"
     assert stats(host_of(client, "b")) == "OK 2"
+
+
+def test_a_server_takes_all_the_descriptors_that_the_system_allows(start: Start) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1_024, hard), hard))
+    try:
+        client = start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    limits = Path(f"/proc/{client.server.process.pid}/limits").read_text()
+    (line,) = (line for line in limits.splitlines() if line.startswith("Max open files"))
+    assert line.split()[3] == line.split()[4]
 
 
 def test_the_port_of_a_deleted_index_is_let_go(start: Start) -> None:

@@ -126,6 +126,8 @@ def test_a_key_for_some_indexes_sees_no_others(
     assert set(some.codes("a").values()) == {"PERMISSION_DENIED"}
     assert set(some.codes("x").values()) == {"PERMISSION_DENIED"}
     assert code_of(lambda: some.create("x")) == "PERMISSION_DENIED"
+    from_collection = control.CreateIndexRequest(name="new", dimension=2, source_collection="c")
+    assert code_of(lambda: some.control("CreateIndex", from_collection)) == "PERMISSION_DENIED"
     some.create("new")
     for name, code in (("new", "OK"), ("a", "PERMISSION_DENIED"), ("never-made", "NOT_FOUND")):
         for method, request in (

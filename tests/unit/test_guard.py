@@ -93,6 +93,19 @@ async def test_the_rest_of_a_call_stays_as_it_is(ring: Keyring, texts: dict[str,
     assert got.key is not None and replace(got, key=None) == call
 
 
+async def test_collections_are_for_keys_that_are_for_all_indexes(tmp_path: Path) -> None:
+    key, text = new_key(Scope, ["a"], "", ())
+    change_keys(tmp_path / "some", lambda _: [key])
+    some = Keyring(tmp_path / "some")
+    for path in METHODS:
+        call = guarded({path: served}, some)[path](b"", Call(metadata={"api-key": text}))
+        if "Collection" in path:
+            with pytest.raises(PermissionDenied, match="for some indexes only"):
+                await call
+        else:
+            await call
+
+
 def test_a_method_that_is_not_in_the_table_cannot_be_served(ring: Keyring) -> None:
     with pytest.raises(KeyError):
         guarded({"/torpor.v1.DataService/Unheard": served}, ring)

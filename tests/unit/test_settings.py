@@ -44,6 +44,8 @@ def test_what_wins_over_what(tmp_path: Path) -> None:
         (["--index-ports", "20000-20001", "--advertise-host", "a:1"], "without port"),
         (["--index-ports", "20000-20001", "--advertise-host", "http://a"], "without port"),
         (["--domain", "https://v.example/path"], "domain"),
+        (["--domain", "v.example", "--front", "grpcio"], "need front torpor"),
+        (["--index-ports", "20000-20001", "--front", "grpcio"], "need front torpor"),
         (["--tls-certificate", "a"], "tls_key"),
         (["--tls-key", "a"], "tls_certificate"),
         (["--tls-client-ca", "a"], "tls_client_ca"),
@@ -104,3 +106,26 @@ def test_a_switch_is_true_or_false(tmp_path: Path, value: str) -> None:
     config.write_text(f"insecure = {value}\n")
     with pytest.raises(BadSettings, match="insecure must be true or false"):
         read_settings(["--config", str(config)], {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "warnings"),
+    [
+        ([], []),
+        (["--keys-file", "k"], []),
+        (["--listen", "0.0.0.0:1", "--insecure"], ["only this machine"]),
+        (["--listen", "0.0.0.0:1", "--keys-file", "k"], ["only this machine", "in the clear"]),
+        (["--listen", "0.0.0.0:1", "--keys-file", "k", "--domain", "v"], ["in the clear"]),
+        (
+            [
+                *("--listen", "0.0.0.0:1", "--keys-file", "k", "--domain", "v"),
+                *("--tls-certificate", "c", "--tls-key", "p"),
+            ],
+            [],
+        ),
+    ],
+)
+def test_what_is_seldom_meant_is_told(arguments: list[str], warnings: list[str]) -> None:
+    said = read_settings(arguments, {}).warnings()
+    assert len(said) == len(warnings)
+    assert all(part in one for part, one in zip(warnings, said, strict=True))
