@@ -81,6 +81,13 @@ def test_options_that_contradict_each_other_are_told(arguments: list[str], reaso
         endpoint(*arguments)
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="nothing cannot be read: No such file"):
-        endpoint("--server", "https://a:1", "--ca", str(tmp_path / "nothing")).channel()
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_a_file_that_is_no_certificate_is_told(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(CommandError, match=r"cannot use .*ca\.pem for TLS"):
+        endpoint("--server", "https://a:1", "--ca", str(file)).channel()
+    given = ("--client-certificate", str(file), "--client-key", str(file))
+    with pytest.raises(CommandError, match=r"cannot use .*ca\.pem or .*ca\.pem for TLS"):
+        endpoint("--server", "https://a:1", *given).channel()

@@ -18,6 +18,15 @@ Response = TypeVar("Response", bound=Message)
 
 # How grpc says that nobody was reached, as opposed to a server that answers UNAVAILABLE.
 _UNREACHED = ("failed to connect", "dns resolution failed", "name resolution", "no such host")
+# And how it says that somebody was, and why they did not come to terms.
+_AT_ODDS = {
+    "certificate_verify_failed": "has a certificate that nobody trusted here has signed; name its "
+    "authority with --ca or TORPOR_CA.",
+    "not in peer certificate": "has a certificate for other names than this one.",
+    "wrong_version_number": "does not speak TLS; leave out --tls, --ca and https://.",
+    "socket closed": "closed the connection. It may want TLS, for which --tls asks, or a certificate of "
+    "this client's, for which there is --client-certificate.",
+}
 
 
 @dataclass(slots=True)
@@ -80,9 +89,11 @@ class Connection:
     def failure(self, error: grpc.RpcError) -> CallFailed:
         """What a failed call means, in words for the user."""
         code, details = error.code(), error.details() or "the server gave no reason"
-        if code is grpc.StatusCode.UNAVAILABLE and any(
-            sign in details.lower() for sign in _UNREACHED
-        ):
+        said = details.lower()
+        if code is grpc.StatusCode.UNAVAILABLE and any(sign in said for sign in _UNREACHED):
+            for sign, reason in _AT_ODDS.items():
+                if sign in said:
+                    return CallFailed(code, f"the server at {self.address} {reason}")
             return CallFailed(
                 code,
                 f"no server answers at {self.address}. Start one with `torpor serve --data ./data "

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,13 +36,26 @@ class Endpoint:
         return (("api-key", self.api_key),) if self.api_key else ()
 
     def channel(self) -> grpc.Channel:
-        """A channel that connects with its first call; raises CommandError for a file it cannot read."""
+        """A channel that connects with its first call; raises CommandError for bad files."""
         if not self.tls:
             return grpc.insecure_channel(self.address, options=_OPTIONS)
+        self._check_files()
         credentials = grpc.ssl_channel_credentials(
             _read(self.ca), _read(self.certificate_key), _read(self.certificate)
         )
         return grpc.secure_channel(self.address, credentials, options=_OPTIONS)
+
+    def _check_files(self) -> None:
+        # grpc says what is wrong with them on stderr, and to us that nobody was reached.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            if self.ca:
+                context.load_verify_locations(self.ca)
+            if self.certificate:
+                context.load_cert_chain(self.certificate, self.certificate_key, lambda: "")
+        except (OSError, ValueError) as error:
+            files = " or ".join(filter(None, (self.ca, self.certificate, self.certificate_key)))
+            raise CommandError(f"cannot use {files} for TLS: {error}") from None
 
 
 def add_endpoint(group: "argparse._ArgumentGroup") -> None:
@@ -108,9 +122,4 @@ def endpoint_of(options: argparse.Namespace) -> Endpoint:
 
 
 def _read(path: str) -> bytes | None:
-    if not path:
-        return None
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+    return Path(path).read_bytes() if path else None
