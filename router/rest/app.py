@@ -14,6 +14,7 @@ from router.call import Call, Handlers
 from router.rest import absent
 from router.rest.body import Bodies, ClientLeft, Message, Receive
 from router.rest.collections import Collections
+from router.rest.documents import Documents
 from router.rest.errors import INTERNAL, Form, NoMethod, Status, answer, status_of
 from router.rest.indexes import Indexes
 from router.rest.methods import Methods
@@ -40,6 +41,7 @@ class App:
             self.routes.add(absent.control_endpoints(), Form.CONTROL, prefix)
         self.routes.add(Vectors(methods).endpoints(), Form.DATA)
         self.routes.add(Namespaces(methods).endpoints(), Form.DATA)
+        self.routes.add(Documents(methods).endpoints(), Form.CONTROL)
         self.routes.add(absent.data_endpoints(), Form.DATA)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
