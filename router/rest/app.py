@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 
-from router.call import Call, Handlers
+from router.call import Call, Handlers, Message
 from router.rest import absent
-from router.rest.body import Bodies, ClientLeft, Message, Receive
+from router.rest.body import ClientLeft, Receive, read_body
 from router.rest.collections import Collections
 from router.rest.documents import Documents
 from router.rest.errors import INTERNAL, Form, NoMethod, Status, answer, status_of
@@ -33,7 +33,6 @@ class App:
 
     def __init__(self, handlers: Handlers) -> None:
         methods = Methods(handlers)
-        self._bodies = Bodies()
         self.routes = Routes()
         for prefix in ("", BARE_HOSTS_PREFIX):
             self.routes.add(Indexes(methods).endpoints(), Form.CONTROL, prefix)
@@ -63,12 +62,9 @@ class App:
                     name.decode("latin-1"): value.decode("latin-1")
                     for name, value in reversed(list(scope["headers"]))
                 }
-                body = await self._bodies.read(headers, receive)
-                try:
-                    request = _request(scope, path, headers, body)
-                    response = await _unless_left(route.endpoint(request), receive)
-                finally:
-                    self._bodies.release(body)
+                body = await read_body(headers, receive)
+                request = _request(scope, path, headers, body)
+                response = await _unless_left(route.endpoint(request), receive)
         except ClientLeft:
             return
         except Exception as error:
