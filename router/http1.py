@@ -141,6 +141,7 @@ class Http1Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is there."""
+        self._received = 0
         self._in_head = True
         self._request_since = None
         super().on_message_complete()

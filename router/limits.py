@@ -13,10 +13,6 @@ MESSAGE_BYTES_MAX = 64 * MIB
 # The body of one REST request: 1,000 vectors of 1,536 dimensions, 20 characters each. Parsed, the worst
 # JSON of this size (of empty lists) is twenty times as large for a moment.
 REST_BODY_BYTES_MAX = 32 * MIB
-# What the server holds of all bodies, arriving and being answered.
-REST_BODIES_BYTES_MAX = 256 * MIB
-# How long a body may take to arrive: 32 MiB over 2 Mbit/s.
-REST_BODY_SECONDS_MAX = 120.0
 
 # Requests of one connection that may be unanswered; HTTP/2 holds back the rest at the client.
 CONNECTION_STREAMS_MAX = 1_024
@@ -126,8 +122,7 @@ LIST_NAMESPACES_PAGE_MAX = 100
 IDLE_SECONDS_MIN = 0.05
 IDLE_SECONDS_MAX = 86_400.0
 
-assert REST_BODY_BYTES_MAX <= MESSAGE_BYTES_MAX
-assert REST_BODIES_BYTES_MAX >= 8 * REST_BODY_BYTES_MAX
+assert REST_BODY_BYTES_MAX < HTTP1_REQUEST_BYTES_MAX
 assert MESSAGE_BYTES_MAX >= BATCH_BYTES_MAX
 assert CONNECTION_HELD_BYTES_MAX >= 2 * MESSAGE_BYTES_MAX
 assert CONNECTION_HELD_BYTES_MAX < SERVER_REQUEST_BYTES_MAX < CONNECTIONS_HELD_BYTES_MAX

@@ -8,7 +8,7 @@ from router.addresses import Addresses
 from router.call import Call, Reply
 from router.errors import InvalidArgument, Overloaded
 from router.guard import check_index
-from router.index import LiveIndex
+from router.index import Index, LiveIndex
 from router.limits import SERVER_REQUEST_BYTES_MAX
 from router.node import Node
 from router.requests import Answer
@@ -55,27 +55,8 @@ class Plane:
 
     @asynccontextmanager
     async def index(self, field: str, call: Call) -> AsyncIterator[tuple[IndexRow, LiveIndex]]:
-        """The index that the call's address, its metadata or the request's field names.
-
-        Raises InvalidArgument unless they name one, PermissionDenied, and NotFound.
-        """
-        names = {call.metadata.get(INDEX_METADATA, ""), field}
-        if (reached := self._addresses.find(call, self._node.find_host)) is not None:
-            names.add(reached.row.name)
-        names.discard("")
-        for name in names:
-            check_index(call, name)
-        if len(names) > 1:
-            raise InvalidArgument(
-                f"The call names the indexes {' and '.join(sorted(map(repr, names)))} by its address, "
-                "its metadata and the field index; they must be one."
-            )
-        if not names:
-            raise InvalidArgument(
-                f"Name the index in the call metadata {INDEX_METADATA} or in the field index, or send "
-                "the call to the index's own address."
-            )
-        index = self._node.find(names.pop())
+        """The index that a call is for; see `named_index`."""
+        index = named_index(self._node, self._addresses, field, call)
         async with self._node.use(index) as live:
             yield index.row, live
 
@@ -110,6 +91,30 @@ class Plane:
     def pagination(self, last: bytes, *request: bytes) -> data.Pagination:
         """What asks for the page that follows `last`."""
         return data.Pagination(next=self._tokens.write(last, *request))
+
+
+def named_index(node: Node, addresses: Addresses, field: str, call: Call) -> Index:
+    """The index that the call's address, its metadata or the request's field names.
+
+    Raises InvalidArgument unless they name one, PermissionDenied if the key is not for it, NotFound.
+    """
+    names = {call.metadata.get(INDEX_METADATA, ""), field}
+    if (reached := addresses.find(call, node.find_host)) is not None:
+        names.add(reached.row.name)
+    names.discard("")
+    for name in names:
+        check_index(call, name)
+    if len(names) > 1:
+        raise InvalidArgument(
+            f"The call names the indexes {' and '.join(sorted(map(repr, names)))} by its address, "
+            "its metadata and the field index; they must be one."
+        )
+    if not names:
+        raise InvalidArgument(
+            f"Name the index in the call metadata {INDEX_METADATA} or in the field index, or send "
+            "the call to the index's own address."
+        )
+    return node.find(names.pop())
 
 
 def named_by_clients(
