@@ -9,7 +9,6 @@ The 32-bit floats of vectors and scores are shown with six digits where six digi
 """
 
 import struct
-from array import array
 from functools import lru_cache
 from typing import Any
 
@@ -27,7 +26,7 @@ from torpor.v1 import data_pb2 as data
 # Levels of JSON: $and and $or are two each, an object and a list; a condition below them is three.
 DEPTH_MAX = 2 * FILTER_DEPTH_MAX + 3
 
-_NUMBERS = frozenset((int, float))
+_ONE, _ZERO = struct.pack("<f", 1), struct.pack("<f", 0)
 _WHOLE_MAX = 2.0**53
 # Entries whose meaning is remembered: so many of them, none longer than this.
 _KNOWN_MAX = 1 << 14
@@ -43,10 +42,7 @@ _pack_double = struct.Struct("<Bd").pack
 
 def packed_floats(fields: Fields, key: str) -> bytes:
     """A list of numbers as 32-bit floats; empty if it is not there."""
-    values = fields.list(key)
-    if not _NUMBERS.issuperset(map(type, values)):
-        raise Misfit(f"The field {fields.place_of(key)!r} must be a list of numbers.")
-    return array("f", values).tobytes()
+    return _pack(fields.list(key), fields.place_of(key))
 
 
 def sparse_values(fields: Fields, key: str) -> bytes | None:
@@ -55,14 +51,15 @@ def sparse_values(fields: Fields, key: str) -> bytes | None:
     if found is None:
         return None
     indices, values = found.list("indices"), found.list("values")
-    if not {int}.issuperset(map(type, indices)) or not _NUMBERS.issuperset(map(type, values)):
-        raise Misfit(f"The indices of {found.place!r} must be whole numbers, its values numbers.")
+    if not {int}.issuperset(map(type, indices)):
+        raise Misfit(f"The indices of {found.place!r} must be whole numbers.")
     if indices and not (min(indices) >= 0 and max(indices) < 1 << 32):
         raise Misfit(f"The indices of {found.place!r} must be 0 to {(1 << 32) - 1}.")
     if len(indices) == len(values) and indices != sorted(indices):
         pairs = sorted(zip(indices, values, strict=True))
         indices, values = [index for index, _ in pairs], [value for _, value in pairs]
-    return data.SparseValues(indices=indices, values=array("f", values)).SerializeToString()
+    packed = _pack(values, found.place_of("values"))
+    return data.SparseValues(indices=indices, values=_unpack(packed)).SerializeToString()
 
 
 def encoded_struct(fields: Fields, key: str) -> bytes | None:
@@ -87,6 +84,29 @@ def encode_struct(values: dict[str, Any], depth: int = DEPTH_MAX) -> bytes:
             for key, value in values.items()
         ]
     )
+
+
+def _pack(values: list[Any], place: str) -> bytes:
+    try:
+        packed = _floats(len(values)).pack(*values)
+    except struct.error:
+        raise Misfit(f"The field {place!r} must be a list of numbers.") from None
+    except OverflowError:
+        raise InvalidArgument(f"The field {place!r} has a number too large for 32 bits.") from None
+    # To Python true and false are numbers as well. The types, which cost four times what packing does,
+    # are looked at only where they may be.
+    if (_ONE in packed or _ZERO in packed) and bool in map(type, values):
+        raise Misfit(f"The field {place!r} must be a list of numbers.")
+    return packed
+
+
+def _unpack(packed: bytes) -> list[float]:
+    return list(_floats(len(packed) // 4).unpack(packed))
+
+
+@lru_cache(64)
+def _floats(count: int) -> struct.Struct:
+    return struct.Struct(f"<{count}f")
 
 
 def _encode_value(value: Any, depth: int) -> bytes:
@@ -126,9 +146,7 @@ def _field(tag: bytes, value: bytes) -> bytes:
 
 def shown_floats(packed: bytes) -> list[float]:
     """32-bit floats as the numbers that JSON shows."""
-    exact = array("f")
-    exact.frombytes(packed)
-    values = exact.tolist()
+    values = _unpack(packed)
     if _short(values[:_GLANCE]) is None:
         return values
     return _short(values) or values
@@ -136,14 +154,15 @@ def shown_floats(packed: bytes) -> list[float]:
 
 def shown_scores(answer: twin.QueryResponseTwin) -> list[float]:
     """The scores of the matches as the numbers that JSON shows."""
-    return shown_floats(array("f", [match.score for match in answer.matches]).tobytes())
+    scores = [match.score for match in answer.matches]
+    return _short(scores) or scores
 
 
 def shown_sparse(encoded: bytes) -> dict[str, list[Any]]:
     """Sparse values as JSON shows them."""
     found = data.SparseValues.FromString(encoded)
-    values = array("f", found.values).tobytes()
-    return {"indices": list(found.indices), "values": shown_floats(values)}
+    values = list(found.values)
+    return {"indices": list(found.indices), "values": _short(values) or values}
 
 
 def shown_metadata(encoded: bytes) -> dict[str, Value]:
@@ -154,7 +173,7 @@ def shown_metadata(encoded: bytes) -> dict[str, Value]:
 def _short(values: list[float]) -> list[float] | None:
     """The values as decimals of six digits, if each of them is one."""
     short = [float(f"{value:.6g}") for value in values]
-    return short if array("f", short).tolist() == values else None
+    return short if _unpack(_floats(len(short)).pack(*short)) == values else None
 
 
 def _shown_entry(entry: bytes) -> tuple[str, Value]:
