@@ -4,8 +4,8 @@ A Struct is written as its wire bytes, field after field in the order of the JSO
 entry: entries repeat from record to record, so what one says is remembered.
 
 Numbers of a Struct are doubles. A whole one below 2**53 is shown without a fraction: 1999 stays 1999.
-The 32-bit floats of vectors and scores are shown with six digits where six digits are what they are
-(every decimal of six digits survives as such a float), and else as exactly what they are.
+The 32-bit floats of scores, and of vectors as a whole, are shown with six digits where six digits are
+what they are (every decimal of six digits survives as such a float), else as the doubles they exactly are.
 """
 
 import struct
@@ -145,24 +145,22 @@ def _field(tag: bytes, value: bytes) -> bytes:
 
 
 def shown_floats(packed: bytes) -> list[float]:
-    """32-bit floats as the numbers that JSON shows."""
-    values = _unpack(packed)
-    if _short(values[:_GLANCE]) is None:
-        return values
-    return _short(values) or values
+    """The 32-bit floats of a vector as the numbers that JSON shows."""
+    return _shown_vector(_unpack(packed))
 
 
 def shown_scores(answer: twin.QueryResponseTwin) -> list[float]:
     """The scores of the matches as the numbers that JSON shows."""
     scores = [match.score for match in answer.matches]
-    return _short(scores) or scores
+    pairs = zip(scores, _six_digits(scores), strict=True)
+    return [exact if short is None else short for exact, short in pairs]
 
 
 def shown_sparse(encoded: bytes) -> dict[str, list[Any]]:
     """Sparse values as JSON shows them."""
     found = data.SparseValues.FromString(encoded)
     values = list(found.values)
-    return {"indices": list(found.indices), "values": _short(values) or values}
+    return {"indices": list(found.indices), "values": _shown_vector(values)}
 
 
 def shown_metadata(encoded: bytes) -> dict[str, Value]:
@@ -170,10 +168,21 @@ def shown_metadata(encoded: bytes) -> dict[str, Value]:
     return dict(map(_shown_entry, all_entries(encoded)))
 
 
-def _short(values: list[float]) -> list[float] | None:
-    """The values as decimals of six digits, if each of them is one."""
+def _shown_vector(values: list[float]) -> list[float]:
+    """With six digits, if six digits say what all of the values are."""
+    if None in _six_digits(values[:_GLANCE]):
+        return values
+    short = [one for one in _six_digits(values) if one is not None]
+    return short if len(short) == len(values) else values
+
+
+def _six_digits(values: list[float]) -> list[float | None]:
+    """The values as decimals of six digits; None for those that are no such decimal."""
     short = [float(f"{value:.6g}") for value in values]
-    return short if _unpack(_floats(len(short)).pack(*short)) == values else None
+    back = _unpack(_floats(len(short)).pack(*short))
+    return [
+        one if same == value else None for one, same, value in zip(short, back, values, strict=True)
+    ]
 
 
 def _shown_entry(entry: bytes) -> tuple[str, Value]:
