@@ -5,7 +5,7 @@ entry: entries repeat from record to record, so what one says is remembered.
 
 Numbers of a Struct are doubles. A whole one below 2**53 is shown without a fraction: 1999 stays 1999.
 The 32-bit floats of scores, and of vectors as a whole, are shown with six digits where six digits are
-what they are (every decimal of six digits survives as such a float), else as the doubles they exactly are.
+what they are (every decimal of six digits survives as such a float), else as the exact doubles.
 """
 
 import struct
