@@ -21,7 +21,7 @@ class Calls:
         self.loop = loop
         self._handlers: Mapping[str, Handler] = handlers
         # Tasks whose caller is gone and that have not ended yet.
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._lingering: set[asyncio.Task[None]] = set()
 
     def open(self, stream: Stream) -> Exchange:
         """What is done about a request; one that cannot be served is answered at once."""
@@ -39,12 +39,19 @@ class Calls:
             return _REFUSED
         return UnaryCall(self, stream, head, handler)
 
-    def leave(self, task: "asyncio.Task[None]") -> None:
+    def cancel(self, task: "asyncio.Task[None]", stream: Stream) -> None:
         """Cancels a task, and keeps it until it has ended."""
-        if not task.done():
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
-            task.cancel()
+        if task.done():
+            return
+
+        def ended(task: "asyncio.Task[None]") -> None:
+            self._lingering.discard(task)
+            stream.leave()
+
+        self._lingering.add(task)
+        stream.linger()
+        task.add_done_callback(ended)
+        task.cancel()
 
 
 class UnaryCall:
@@ -97,7 +104,6 @@ class UnaryCall:
             return
         message = body[PREFIX_BYTES:] if body else _joined(chunks)
         call = Call(self._head.metadata, self._deadline_ns, stream.headers.authority, stream.local)
-        stream.started()
         self._task = self._calls.loop.create_task(self._run(message, call))
 
     def cancelled(self) -> None:
@@ -126,7 +132,6 @@ class UnaryCall:
                 head = answer_head(reply.metadata) if reply.metadata else ANSWER
                 stream.send(head, b"\x00" + size.to_bytes(4) + reply.body, OK)
         finally:
-            stream.finished()
             if self._timer is not None:
                 self._timer.cancel()
 
@@ -156,7 +161,8 @@ class UnaryCall:
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
-            self._calls.leave(self._task)
+            self._calls.cancel(self._task, self._stream)
+            self._task = None
 
 
 class _Refused:
