@@ -8,7 +8,7 @@ import sys
 
 import uvloop
 
-from router.call import Call, Front, Handlers, Message, Reply
+from router.call import Application, Call, Front, Handlers, Message, Reply
 
 ECHO = "/bench.Echo/Echo"
 SINK = "/bench.Echo/Sink"
@@ -37,11 +37,11 @@ def make_front(name: str) -> Front:
     return TorporFront()
 
 
-async def serve(name: str, handlers: Handlers) -> None:
+async def serve(name: str, handlers: Handlers, application: Application = _no_application) -> None:
     """Serves on a free port of the loopback interface."""
     front = make_front(name)
     port = front.bind("127.0.0.1:0")
-    await front.start(handlers, _no_application)
+    await front.start(handlers, application)
     print(port, flush=True)
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(None, sys.stdin.read)

@@ -2,23 +2,37 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from router.call import Call, Handler, Handlers, failure_of
+from router.dialogue import Dialogue
 from router.errors import Code
-from router.grpc_headers import ANSWER, OK, CallHead, answer_head, failed, read_head
+from router.grpc_wire import (
+    ANSWER,
+    OK,
+    PREFIX_BYTES,
+    CallHead,
+    answer_head,
+    failed,
+    framed,
+    read_head,
+)
 from router.http2.stream import Exchange, Stream
 from router.limits import MESSAGE_BYTES_MAX
-
-# Whether a message is compressed, and its length.
-PREFIX_BYTES = 5
 
 
 class Calls:
     """Opens an exchange for every request of a connection."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, handlers: Handlers) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        handlers: Handlers,
+        dialogues: Mapping[str, Callable[[bytes], bytes]],
+    ) -> None:
+        """Both are served by the path of the request."""
         self.loop = loop
+        self._dialogues = dialogues
         self._handlers: Mapping[str, Handler] = handlers
         # Tasks whose caller is gone and that have not ended yet.
         self._lingering: set[asyncio.Task[None]] = set()
@@ -34,6 +48,8 @@ class Calls:
             return _REFUSED
         handler = self._handlers.get(headers.path)
         if handler is None:
+            if headers.path in self._dialogues:
+                return Dialogue(stream, self._dialogues[headers.path])
             message = f"The method {headers.path} does not exist."
             stream.send(trailers=failed(Code.UNIMPLEMENTED, message))
             return _REFUSED
@@ -130,7 +146,7 @@ class UnaryCall:
                 stream.send(trailers=failed(Code.RESOURCE_EXHAUSTED, said))
             else:
                 head = answer_head(reply.metadata) if reply.metadata else ANSWER
-                stream.send(head, b"\x00" + size.to_bytes(4) + reply.body, OK)
+                stream.send(head, framed(reply.body), OK)
         finally:
             if self._timer is not None:
                 self._timer.cancel()

@@ -101,6 +101,11 @@ class Stream:
         """
         self._connection.send(self, block, body, trailers)
 
+    @property
+    def waiting(self) -> int:
+        """How much of the answer has not been sent, for want of a window or of a peer that reads."""
+        return 0 if self.body is None else len(self.body) - self.body_sent
+
     def linger(self) -> None:
         """The service goes on with the request for a while although the stream is closed.
 
