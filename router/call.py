@@ -70,6 +70,11 @@ class Front(Protocol):
         """Refuses new calls at once and lets those in flight finish, for a bounded time."""
 
 
+def services_of(handlers: Handlers) -> set[str]:
+    """The names of the services that have methods in a table."""
+    return {path.split("/")[1] for path in handlers}
+
+
 def failure_of(error: Exception) -> tuple[Code, str]:
     """How a front ends a call whose handler raised; what is our own mistake is logged here."""
     code = code_of(error)

@@ -22,6 +22,7 @@ from router.processes import Zygote
 from router.rest.app import App
 from router.settings import Settings
 from router.tasks import Tasks
+from router.tls import Certificates
 from storage.catalog import Catalog
 from storage.files import Files
 from storage.lock import DataFolderLock
@@ -83,7 +84,7 @@ class Server:
     async def _serve(self, catalog: Catalog, machinery: Machinery) -> None:
         settings = self._settings
         keys = Keyring(Path(settings.keys_file)) if settings.keys_file else None
-        front = _front(settings.front)
+        front = _front(settings)
         port = front.bind(settings.listen)
         addresses = addresses_of(settings, port)
         ports = IndexPorts(addresses, front) if isinstance(addresses, PortAddresses) else None
@@ -122,12 +123,15 @@ def _data_folder(path: str) -> Path:
     return folder
 
 
-def _front(name: str) -> Front:
+def _front(settings: Settings) -> Front:
     # Imported only now, after the zygote was started from a process without threads.
-    if name == "grpcio":
+    if settings.front == "grpcio":
         from router.front_grpcio import GrpcioFront
 
         return GrpcioFront()
     from router.front_torpor import TorporFront
 
-    return TorporFront()
+    if not settings.tls_certificate:
+        return TorporFront()
+    files = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+    return TorporFront(Certificates(*files))

@@ -65,6 +65,11 @@ class Settings:
         host, port = split_authority(self.listen)
         if not (host and port.isdecimal() and int(port) <= PORT_MAX):
             raise BadSettings(f"listen is {self.listen!r}; it must be HOST:PORT, port 0 for any.")
+        if self.front != "torpor" and (self.index_ports or self.domain or self.tls_certificate):
+            raise BadSettings(
+                f"front is {self.front}, which neither knows where a call was sent to nor speaks TLS; "
+                "index_ports, domain and tls_certificate need front torpor."
+            )
         self._check_addresses(host, int(port))
         self._check_access(host)
 
@@ -88,11 +93,6 @@ class Settings:
     def _check_addresses(self, host: str, port: int) -> None:
         if self.index_ports and self.domain:
             raise BadSettings("index_ports and domain are two ways of one thing; choose one.")
-        if (self.index_ports or self.domain) and self.front != "torpor":
-            raise BadSettings(
-                f"front {self.front} does not know where a call was sent to; index_ports and domain "
-                "need front torpor."
-            )
         if self.index_ports:
             ports = parse_ports(self.index_ports)
             if ports is None:

@@ -46,6 +46,10 @@ def test_what_wins_over_what(tmp_path: Path) -> None:
         (["--domain", "https://v.example/path"], "domain"),
         (["--domain", "v.example", "--front", "grpcio"], "need front torpor"),
         (["--index-ports", "20000-20001", "--front", "grpcio"], "need front torpor"),
+        (
+            ["--tls-certificate", "a", "--tls-key", "b", "--front", "grpcio"],
+            "need front torpor",
+        ),
         (["--tls-certificate", "a"], "tls_key"),
         (["--tls-key", "a"], "tls_certificate"),
         (["--tls-client-ca", "a"], "tls_client_ca"),
