@@ -76,6 +76,11 @@ class Settings:
     def warnings(self) -> list[str]:
         """What is allowed, and seldom meant."""
         found: list[str] = []
+        if self.domain and not self.keys_file:
+            found.append(
+                "There is a domain and there are no API keys: whoever comes through a proxy may do "
+                "everything; set keys_file."
+            )
         if is_loopback(split_authority(self.listen)[0]):
             return found
         if not (self.index_ports or self.domain):

@@ -242,6 +242,16 @@ def test_the_command_line_sends_the_key(
     assert capsys.readouterr().out == "a\n"
 
 
+def test_health_checks_and_reflection_need_no_key(guarded: Client) -> None:
+    health = guarded.channel.unary_unary("/grpc.health.v1.Health/Check")
+    assert health(b"") == b"\x08\x01"  # SERVING
+    reflection = guarded.channel.stream_stream(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+    )
+    services = next(iter(reflection(iter([b"\x3a\x00"]))))  # list_services
+    assert b"torpor.v1.DataService" in services
+
+
 def test_a_method_that_does_not_exist_says_so_without_a_key(guarded: Client) -> None:
     call = guarded.channel.unary_unary("/torpor.v1.DataService/Unheard")
     with pytest.raises(grpc.RpcError) as error:

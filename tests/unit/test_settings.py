@@ -117,6 +117,8 @@ def test_a_switch_is_true_or_false(tmp_path: Path, value: str) -> None:
     [
         ([], []),
         (["--keys-file", "k"], []),
+        (["--domain", "v"], ["no API keys"]),
+        (["--domain", "v", "--keys-file", "k"], []),
         (["--listen", "0.0.0.0:1", "--insecure"], ["only this machine"]),
         (["--listen", "0.0.0.0:1", "--keys-file", "k"], ["only this machine", "in the clear"]),
         (["--listen", "0.0.0.0:1", "--keys-file", "k", "--domain", "v"], ["in the clear"]),
