@@ -41,10 +41,11 @@ class Connections:
         self.loop = loop
         self.draining = False
         self._all: set[Connection] = set()
-        self._held = 0
+        # What all of them hold.
+        self.held = 0
         self._sweep: asyncio.TimerHandle | None = None
         self._empty: asyncio.Future[None] | None = None
-        self.each_second: list[Callable[[float], None]] = []
+        self.each_second: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         return len(self._all)
@@ -63,7 +64,7 @@ class Connections:
     def remove(self, connection: Connection) -> None:
         """A connection is gone."""
         self._all.discard(connection)
-        self._held -= connection.held
+        self.held -= connection.held
         connection.held = 0
         if not self._all and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
@@ -74,12 +75,12 @@ class Connections:
         Over the bounds the one that holds most loses some of what it holds, which may be this one.
         """
         connection.held += size
-        self._held += size
+        self.held += size
         if size <= 0:
             return
         if connection.held > CONNECTION_HELD_BYTES_MAX:
             connection.shed()
-        elif self._held > CONNECTIONS_HELD_BYTES_MAX:
+        elif self.held > CONNECTIONS_HELD_BYTES_MAX:
             max(self._all, key=lambda one: one.held).shed()
 
     async def drain(self, seconds: float) -> None:
@@ -96,10 +97,13 @@ class Connections:
             self._sweep.cancel()
             self._sweep = None
 
-    def _check(self) -> None:
-        now = self.loop.time()
+    def check(self, now: float) -> None:
+        """Ends what has taken too long by now."""
         for one in list(self._all):
             one.check(now)
         for each in self.each_second:
-            each(now)
+            each()
+
+    def _check(self) -> None:
+        self.check(self.loop.time())
         self._sweep = self.loop.call_later(_SWEEP_SECONDS, self._check) if self._all else None

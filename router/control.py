@@ -11,6 +11,8 @@ from router.addresses import Addresses
 from router.call import Call, Handler, Handlers, Reply
 from router.describe import Describer
 from router.errors import InvalidArgument, NotFound
+from router.guard import check_collections, check_index
+from router.index import Index
 from router.limits import LIST_INDEXES_PAGE_DEFAULT, LIST_INDEXES_PAGE_MAX
 from router.node import Node
 from router.plane import named_index
@@ -46,7 +48,9 @@ class ControlService:
 
     async def create_index(self, request: control.CreateIndexRequest, call: Call) -> Message:
         """See control.proto, as for every method here."""
+        check_index(call, request.name)
         if request.source_collection:
+            check_collections(call)
             raise NotFound(f"Resource {request.source_collection} not found")
         index = await self._node.create(new_row(request))
         return control.CreateIndexResponse(index=self._describe(index))
@@ -55,37 +59,44 @@ class ControlService:
         size = request.page_size or LIST_INDEXES_PAGE_DEFAULT
         if size > LIST_INDEXES_PAGE_MAX:
             raise InvalidArgument(f"page_size is {size}; at most {LIST_INDEXES_PAGE_MAX}.")
-        indexes, more = self._node.page(_read_token(request.page_token), size)
+        names = None if call.key is None else call.key.indexes
+        indexes, more = self._node.page(_read_token(request.page_token), size, names)
         token = _write_token(indexes[-1].row.name) if more else ""
         described = [self._describe(index) for index in indexes]
         return control.ListIndexesResponse(indexes=described, next_page_token=token)
 
     async def describe_index(self, request: control.DescribeIndexRequest, call: Call) -> Message:
         if request.name:
-            index = self._node.find(request.name)
+            index = self._find(request.name, call)
         else:
             index = named_index(self._node, self._addresses, "", call)
         return control.DescribeIndexResponse(index=self._describe(index))
 
     async def configure_index(self, request: control.ConfigureIndexRequest, call: Call) -> Message:
+        check_index(call, request.name)
         index = await self._node.configure(request.name, lambda row: changed_row(row, request))
         return control.ConfigureIndexResponse(index=self._describe(index))
 
     async def delete_index(self, request: control.DeleteIndexRequest, call: Call) -> Message:
+        check_index(call, request.name)
         await self._node.delete(request.name)
         return control.DeleteIndexResponse()
 
     async def wake_index(self, request: control.WakeIndexRequest, call: Call) -> Message:
-        index = self._node.find(request.name)
+        index = self._find(request.name, call)
         async with self._node.use(index) as live:
             await live.supervisor.ask(frames.WORK_KIND_PING, b"", call.deadline_ns)
         return control.WakeIndexResponse(index=self._describe(index))
 
     async def sleep_index(self, request: control.SleepIndexRequest, call: Call) -> Message:
-        index = self._node.find(request.name)
+        index = self._find(request.name, call)
         if index.live is not None:
             await index.live.supervisor.sleep()
         return control.SleepIndexResponse(index=self._describe(index))
+
+    def _find(self, name: str, call: Call) -> Index:
+        check_index(call, name)
+        return self._node.find(name)
 
 
 def _method(

@@ -2,6 +2,8 @@
 
     RouterError
       InvalidArgument       the caller broke a bound; the message says which
+      Unauthenticated       the call has no API key, or one that is not this server's
+      PermissionDenied      the API key is not for this method, or not for this index
       NotFound              no such index, or no such namespace
       AlreadyExists         the name is taken
       ProtectedIndex        deletion protection is on
@@ -50,6 +52,14 @@ class InvalidArgument(RouterError):
     """The request breaks a bound; nothing has changed."""
 
 
+class Unauthenticated(RouterError):
+    """The call has no API key, or one that is not this server's."""
+
+
+class PermissionDenied(RouterError):
+    """The caller's API key is not for this method, or not for this index."""
+
+
 class NotFound(RouterError):
     """The index or the namespace does not exist."""
 
@@ -92,6 +102,8 @@ class CannotListen(Exception):
 
 CODES: tuple[tuple[type[Exception], Code], ...] = (
     (InvalidArgument, Code.INVALID_ARGUMENT),
+    (Unauthenticated, Code.UNAUTHENTICATED),
+    (PermissionDenied, Code.PERMISSION_DENIED),
     (NotFound, Code.NOT_FOUND),
     (AlreadyExists, Code.ALREADY_EXISTS),
     (ProtectedIndex, Code.FAILED_PRECONDITION),

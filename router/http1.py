@@ -49,7 +49,7 @@ class Http1:
         self.config.load()
         self.state = ServerState()
         self._tell_date()
-        connections.each_second.append(lambda _: self._tell_date())
+        connections.each_second.append(self._tell_date)
 
     def connection(self) -> "Http1Connection":
         """The protocol of a new connection."""

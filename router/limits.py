@@ -55,11 +55,18 @@ PATIENCE_FRAMES_SECOND = 200
 # A part of a body below this is such a frame, unless it is the last.
 TINY_FRAME_BYTES = 256
 
+# A question of a client about the server itself.
+DIALOGUE_MESSAGE_BYTES_MAX = 64 << 10
+# Answers to such questions that a client has not read.
+DIALOGUE_WAITING_BYTES_MAX = MIB
+
 # What is put into a socket's buffer before others get their turn, and before it is waited for.
 OUTPUT_BYTES = MIB
 
 # From the connection to the first byte that says what is spoken, and to the end of a TLS handshake.
 HANDSHAKE_SECONDS = 10.0
+# How often is looked whether the files of certificates have changed.
+CERTIFICATES_LOOK_SECONDS = 2.0
 # From a frame's or a head's first byte to its last.
 FRAME_SECONDS = 20.0
 # From a request's headers to the end of its body: 64 MiB at 5 Mbit/s.
@@ -114,6 +121,9 @@ LOCK_WAIT_SECONDS = 5.0
 
 # How long a stopping server lets calls in flight finish.
 STOP_GRACE_SECONDS = 2.0
+
+# How long a key that was deleted, or just made, may go on as it was: the file is looked at so often.
+KEYS_CHECK_SECONDS = 1.0
 
 LIST_INDEXES_PAGE_MAX = 1_000
 LIST_INDEXES_PAGE_DEFAULT = 100

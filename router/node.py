@@ -8,13 +8,15 @@ import logging
 import secrets
 import time
 from bisect import bisect_right, insort
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from router.errors import AlreadyExists, NotFound, ProtectedIndex, Unavailable
 from router.index import Index, LiveIndex, Machinery, gone, open_index
+from router.index_ports import IndexPorts
 from router.memory import give_back_memory
 from storage.catalog import Catalog
 from storage.errors import StorageError
@@ -31,10 +33,17 @@ _SAVE_SECONDS = 1.0
 class Node:
     """All indexes by name."""
 
-    def __init__(self, catalog: Catalog, machinery: Machinery, hosts_max: int) -> None:
-        """Reads the catalog, and nothing else."""
+    def __init__(
+        self,
+        catalog: Catalog,
+        machinery: Machinery,
+        hosts_max: int,
+        ports: IndexPorts | None = None,
+    ) -> None:
+        """Reads the catalog, and nothing else. `ports` is where indexes have a port each."""
         self._catalog = catalog
         self._hosts_max = hosts_max
+        self._ports = ports
         self._machinery = machinery
         self._indexes = {row.name: Index(row, Costs()) for row in catalog.all_rows()}
         self._names = sorted(self._indexes)
@@ -45,6 +54,10 @@ class Node:
         self._slept_timer: asyncio.TimerHandle | None = None
         for row in (index.row for index in self._indexes.values()):
             machinery.capacity.keep(row.name, _replicas(row))
+
+    def rows(self) -> list[IndexRow]:
+        """Every index there is."""
+        return [index.row for index in self._indexes.values()]
 
     def __len__(self) -> int:
         return len(self._indexes)
@@ -61,9 +74,19 @@ class Node:
         row = replace(row, id=secrets.token_hex(8), created_unix_ms=int(time.time() * 1e3))
         with self._reserved(row.name), self._promised(row):
             row = await self._thread(self._catalog.create, row, self._hosts_max)
+            if self._ports is not None:
+                await self._open_port(row, self._ports)
             self._add(Index(row, Costs()))
         log.info("created index=%s id=%s", row.name, row.id)
         return self._indexes[row.name]
+
+    async def _open_port(self, row: IndexRow, ports: IndexPorts) -> None:
+        try:
+            await ports.open(row)
+        except Unavailable:
+            # Without its port it is an index that nobody could rely on: it was never there.
+            self._empty_trash(await self._thread(self._catalog.delete, row))
+            raise
 
     def find(self, name: str) -> Index:
         """The index of this name; raises NotFound."""
@@ -79,11 +102,15 @@ class Node:
             raise NotFound("The index with this address does not exist.")
         return index
 
-    def page(self, after: str, size: int) -> tuple[list[Index], bool]:
-        """Up to `size` indexes whose names follow `after`, and whether there are more."""
-        start = bisect_right(self._names, after) if after else 0
-        names = self._names[start : start + size]
-        return [self._indexes[name] for name in names], start + size < len(self._names)
+    def page(self, after: str, size: int, only: Collection[str] | None) -> tuple[list[Index], bool]:
+        """Up to `size` indexes whose names follow `after`, and whether there are more.
+
+        `only` are the names that may be among them, None for all.
+        """
+        names = self._names if only is None else sorted(self._indexes.keys() & only)
+        start = bisect_right(names, after) if after else 0
+        page = names[start : start + size]
+        return [self._indexes[name] for name in page], start + size < len(names)
 
     async def configure(self, name: str, change: Callable[[IndexRow], IndexRow]) -> Index:
         """Makes a change of an index's settings durable and puts it into force."""
@@ -127,7 +154,9 @@ class Node:
                 index.live = None
                 self._add(index)
                 raise
-        self._machinery.start_task(self._thread(self._catalog.empty_trash, trash))
+        if self._ports is not None:
+            self._ports.close(index.row)
+        self._empty_trash(trash)
         log.info("deleted index=%s id=%s", name, index.row.id)
 
     # The data plane
@@ -213,6 +242,9 @@ class Node:
         index.opening = None
         if task.exception() is None:
             index.live = task.result()
+
+    def _empty_trash(self, remains: Path) -> None:
+        self._machinery.start_task(self._thread(self._catalog.empty_trash, remains))
 
     def _add(self, index: Index) -> None:
         self._indexes[index.row.name] = index

@@ -7,18 +7,22 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from router.addresses import LoopbackAddresses
-from router.call import Front
+from router.addresses import PortAddresses, addresses_of, check_hosts
+from router.call import Front, Handlers
 from router.capacity import Capacity
 from router.control import ControlService
 from router.data import DataService
+from router.guard import guarded
 from router.index import Machinery
+from router.index_ports import IndexPorts
+from router.keyring import Keyring
 from router.limits import LOCK_WAIT_SECONDS, SYNC_THREADS
 from router.node import Node
 from router.processes import Zygote
 from router.rest.app import App
 from router.settings import Settings
 from router.tasks import Tasks
+from router.tls import Certificates
 from storage.catalog import Catalog
 from storage.files import Files
 from storage.lock import DataFolderLock
@@ -78,19 +82,29 @@ class Server:
             raise self._crash
 
     async def _serve(self, catalog: Catalog, machinery: Machinery) -> None:
-        front = _front(self._settings.front)
-        port = front.bind(self._settings.listen)
-        addresses = LoopbackAddresses(port)
-        node = Node(catalog, machinery, addresses.hosts_max)
-        handlers = {
-            **ControlService(node, addresses, self._settings.idle_seconds).handlers(),
+        settings = self._settings
+        keys = Keyring(Path(settings.keys_file)) if settings.keys_file else None
+        front = _front(settings)
+        port = front.bind(settings.listen)
+        addresses = addresses_of(settings, port)
+        ports = IndexPorts(addresses, front) if isinstance(addresses, PortAddresses) else None
+        node = Node(catalog, machinery, addresses.hosts_max, ports)
+        check_hosts(node.rows(), addresses)
+        handlers: Handlers = {
+            **ControlService(node, addresses, settings.idle_seconds).handlers(),
             **DataService(node, addresses, catalog.page_key()).handlers(),
         }
-        await front.start(handlers, App(handlers))
-        host = self._settings.listen.rpartition(":")[0]
-        log.info("listening address=%s:%d indexes=%d", host, port, len(node))
-        print(f"torpor is listening on {host}:{port}", flush=True)
+        if keys is not None:
+            handlers = guarded(handlers, keys)
         try:
+            await front.start(handlers, App(handlers))
+            if ports is not None:
+                await ports.open_all(node.rows())
+            host = settings.listen.rpartition(":")[0]
+            for warning in settings.warnings():
+                log.warning("settings warning=%s", warning)
+            log.info("listening address=%s:%d indexes=%d", host, port, len(node))
+            print(f"torpor is listening on {host}:{port}", flush=True)
             await self._stop.wait()
         finally:
             log.info("stopping")
@@ -109,12 +123,15 @@ def _data_folder(path: str) -> Path:
     return folder
 
 
-def _front(name: str) -> Front:
+def _front(settings: Settings) -> Front:
     # Imported only now, after the zygote was started from a process without threads.
-    if name == "grpcio":
+    if settings.front == "grpcio":
         from router.front_grpcio import GrpcioFront
 
         return GrpcioFront()
     from router.front_torpor import TorporFront
 
-    return TorporFront()
+    if not settings.tls_certificate:
+        return TorporFront()
+    files = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+    return TorporFront(Certificates(*files))

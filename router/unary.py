@@ -2,26 +2,40 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from router.call import Call, Handler, Handlers, failure_of
+from router.dialogue import Dialogue
 from router.errors import Code
-from router.grpc_headers import ANSWER, OK, CallHead, answer_head, failed, read_head
+from router.grpc_wire import (
+    ANSWER,
+    OK,
+    PREFIX_BYTES,
+    CallHead,
+    answer_head,
+    failed,
+    framed,
+    read_head,
+)
 from router.http2.stream import Exchange, Stream
 from router.limits import MESSAGE_BYTES_MAX
-
-# Whether a message is compressed, and its length.
-PREFIX_BYTES = 5
 
 
 class Calls:
     """Opens an exchange for every request of a connection."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, handlers: Handlers) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        handlers: Handlers,
+        dialogues: Mapping[str, Callable[[bytes], bytes]],
+    ) -> None:
+        """Both are served by the path of the request."""
         self.loop = loop
+        self._dialogues = dialogues
         self._handlers: Mapping[str, Handler] = handlers
         # Tasks whose caller is gone and that have not ended yet.
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._lingering: set[asyncio.Task[None]] = set()
 
     def open(self, stream: Stream) -> Exchange:
         """What is done about a request; one that cannot be served is answered at once."""
@@ -34,17 +48,26 @@ class Calls:
             return _REFUSED
         handler = self._handlers.get(headers.path)
         if handler is None:
+            if headers.path in self._dialogues:
+                return Dialogue(stream, self._dialogues[headers.path])
             message = f"The method {headers.path} does not exist."
             stream.send(trailers=failed(Code.UNIMPLEMENTED, message))
             return _REFUSED
         return UnaryCall(self, stream, head, handler)
 
-    def leave(self, task: "asyncio.Task[None]") -> None:
+    def cancel(self, task: "asyncio.Task[None]", stream: Stream) -> None:
         """Cancels a task, and keeps it until it has ended."""
-        if not task.done():
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
-            task.cancel()
+        if task.done():
+            return
+
+        def ended(task: "asyncio.Task[None]") -> None:
+            self._lingering.discard(task)
+            stream.leave()
+
+        self._lingering.add(task)
+        stream.linger()
+        task.add_done_callback(ended)
+        task.cancel()
 
 
 class UnaryCall:
@@ -97,7 +120,6 @@ class UnaryCall:
             return
         message = body[PREFIX_BYTES:] if body else _joined(chunks)
         call = Call(self._head.metadata, self._deadline_ns, stream.headers.authority, stream.local)
-        stream.started()
         self._task = self._calls.loop.create_task(self._run(message, call))
 
     def cancelled(self) -> None:
@@ -124,9 +146,8 @@ class UnaryCall:
                 stream.send(trailers=failed(Code.RESOURCE_EXHAUSTED, said))
             else:
                 head = answer_head(reply.metadata) if reply.metadata else ANSWER
-                stream.send(head, b"\x00" + size.to_bytes(4) + reply.body, OK)
+                stream.send(head, framed(reply.body), OK)
         finally:
-            stream.finished()
             if self._timer is not None:
                 self._timer.cancel()
 
@@ -156,7 +177,8 @@ class UnaryCall:
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
-            self._calls.leave(self._task)
+            self._calls.cancel(self._task, self._stream)
+            self._task = None
 
 
 class _Refused:

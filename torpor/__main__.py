@@ -14,6 +14,7 @@ usage: torpor COMMAND [OPTION ...]
 
 a server:
   serve       serve the indexes of a data folder over gRPC
+  key         make, list and delete the API keys of a server
   verify      check every checksum in a data folder
   demo        see an index fall asleep and wake, in under a minute
   version     print the version
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[Sequence[str]], int]] = {
         "serve": _serve,
         "demo": _demo,
+        "key": _key,
         "verify": _verify,
         "version": _version,
         "zygote": _zygote,
@@ -79,6 +81,12 @@ def _serve(arguments: Sequence[str]) -> int:
 
 def _demo(arguments: Sequence[str]) -> int:
     from torpor.demo import main
+
+    return main(arguments)
+
+
+def _key(arguments: Sequence[str]) -> int:
+    from router.key_command import main
 
     return main(arguments)
 

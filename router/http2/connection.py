@@ -99,8 +99,8 @@ class Http2Connection(asyncio.Protocol):
         self._last_stream = 0
         # Streams that we ended before their peer did, and how much of each may still come.
         self._shut: dict[int, int] = {}
-        # Exchanges that a service works on, those without a stream included.
-        self._working = 0
+        # Exchanges without a stream that a service has not ended yet.
+        self._lingering = 0
         self._receive_window = CONNECTION_WINDOW_BYTES
         # The stream of the DATA frame that is being received, None if its payload is to be dropped.
         self._data_stream: Stream | None = None
@@ -217,11 +217,11 @@ class Http2Connection(asyncio.Protocol):
         if waiting:
             self._hold(stream, waiting)
 
-    def started(self) -> None:
-        self._working += 1
+    def linger(self) -> None:
+        self._lingering += 1
 
-    def finished(self) -> None:
-        self._working -= 1
+    def leave(self) -> None:
+        self._lingering -= 1
 
     # What FrameReader calls
 
@@ -233,7 +233,7 @@ class Http2Connection(asyncio.Protocol):
             self._late_headers(number, last)
             return
         self._last_stream = number
-        if max(len(self._streams), self._working) >= CONNECTION_STREAMS_MAX:
+        if len(self._streams) + self._lingering >= CONNECTION_STREAMS_MAX:
             self._blocks.skip(block)
             self._patience.spend(self._loop.time())
             raise StreamFailed(ErrorCode.REFUSED_STREAM)

@@ -170,8 +170,9 @@ class Output:
             self._loop.call_soon(self.flush)
 
     def _headers(self, number: int, flags: int, block: bytes) -> None:
-        block = self._block_start + block
-        self._block_start = b""
+        if self._block_start:
+            block = self._block_start + block
+            self._block_start = b""
         assert len(block) <= FRAME_BYTES, "a service keeps its header blocks short"
         self._pieces += (head(HEADERS, flags, number, len(block)), block)
         self._pieces_bytes += len(block)

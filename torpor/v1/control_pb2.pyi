@@ -6,8 +6,14 @@ The control plane: the indexes of a server, their life and their cost.
 Every call is unary. A call may carry a deadline and may be cancelled; both are honoured. Besides
 the codes named at each rpc, any call can fail with
   INVALID_ARGUMENT    the request breaks a bound given at one of its fields; nothing has changed
+  UNAUTHENTICATED     the server wants an API key, in the call metadata `api-key`, and the call has
+                      none, or one that is not its
+  PERMISSION_DENIED   the key is not for this rpc, or not for this index, which need not exist
   DEADLINE_EXCEEDED   the caller's deadline passed first
   UNAVAILABLE         the server is starting or shutting down; try again
+
+Where a server has API keys, listing and describing take any of them, and everything else here one
+with the scope admin. A key may be for some indexes only: by their names, also before they exist.
 """
 
 from collections import abc as _abc

@@ -100,16 +100,17 @@ class ControlServiceServicer(object):
         """Creates an index, empty or with what a collection holds. When it returns, the index is durable and
         ready for every data call; it is asleep, or its dedicated replicas are waking. Fails with
         ALREADY_EXISTS when an index has this name, NOT_FOUND when there is no such collection,
-        RESOURCE_EXHAUSTED when the disk is full or the server has not as many workers as the read
-        capacity asks for (nothing is left behind).
+        RESOURCE_EXHAUSTED when the disk is full, the server has given all its addresses to indexes, or has
+        not as many workers as the read capacity asks for (nothing is left behind).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListIndexes(self, request, context):
-        """Lists indexes by name, in byte order, a page at a time. Wakes nothing. A page sees the indexes
-        that exist when it is asked for: one created or deleted between two pages may be missed or seen.
+        """Lists indexes by name, in byte order, a page at a time; with a key for some indexes, these only.
+        Wakes nothing. A page sees the indexes that exist when it is asked for: one created or deleted
+        between two pages may be missed or seen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

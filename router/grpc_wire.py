@@ -1,4 +1,4 @@
-"""What gRPC says in HTTP/2 headers: the head of a call, and how it ends."""
+"""gRPC on HTTP/2: what headers say of a call, how it ends, and what goes ahead of a message."""
 
 import re
 from dataclasses import dataclass
@@ -22,6 +22,9 @@ _NANOSECONDS = {
 _RESERVED = frozenset(("content-type", "content-length", "te", "host", "user-agent"))
 # What a message on the wire may hold as it is: printable ASCII but for the percent sign.
 _PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+
+# What goes ahead of a message: whether it is compressed, and its length.
+PREFIX_BYTES = 5
 
 # Entry 8 of the static table is `:status: 200`.
 ANSWER = b"\x88" + encode(((b"content-type", b"application/grpc"),))
@@ -72,14 +75,28 @@ def answer_head(metadata: tuple[tuple[str, str], ...]) -> bytes:
     return ANSWER + encode((name.encode(), value.encode()) for name, value in metadata)
 
 
+def framed(message: bytes) -> bytes:
+    """A message as it is sent."""
+    return b"\x00" + len(message).to_bytes(4) + message
+
+
 def status(code: Code, message: str) -> bytes:
     """The trailers that end a call after its header block."""
-    encoded = quote_from_bytes(message.encode(), _PLAIN).encode()
-    if len(encoded) > STATUS_MESSAGE_BYTES_MAX:
-        encoded = re.sub(rb"%.?$", b"", encoded[:STATUS_MESSAGE_BYTES_MAX])
+    encoded = _percent_encoded(shortened(message))
     return encode(((b"grpc-status", str(int(code)).encode()), (b"grpc-message", encoded)))
+
+
+def shortened(message: str) -> str:
+    """What clients take of an error's message: too long a header would hide its code as well."""
+    while (size := len(_percent_encoded(message))) > STATUS_MESSAGE_BYTES_MAX:
+        message = message[: len(message) * STATUS_MESSAGE_BYTES_MAX // size]
+    return message
 
 
 def failed(code: Code, message: str, more: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
     """The one block that ends a call of which nothing was sent yet."""
     return ANSWER + encode(more) + status(code, message)
+
+
+def _percent_encoded(message: str) -> bytes:
+    return quote_from_bytes(message.encode(errors="replace"), _PLAIN).encode()
