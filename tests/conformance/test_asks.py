@@ -22,7 +22,7 @@ class Kind(NamedTuple):
     """What rows to make, and what to ask of them."""
 
     seed: int
-    count: int
+    rows: int
     dimension: int
     scale: float
     offset: float
@@ -41,7 +41,7 @@ class Kind(NamedTuple):
 KINDS = st.builds(
     Kind,
     seed=st.integers(0, 2**32),
-    count=st.sampled_from([1, 40, 400, 3_000]),
+    rows=st.sampled_from([1, 40, 400, 3_000]),
     dimension=st.sampled_from([1, 3, 24]),
     scale=st.sampled_from([1.0, 1e-4, 1e-17, 1e-30, 1e10, 1e19]),
     offset=st.sampled_from([0.0, 0.0, 3.0, 1_000.0]),
@@ -66,13 +66,13 @@ PLAIN = Kind(1, 3_000, 24, 1.0, 0.0, 1.0, 0.3, True, 0.2, True, 10, 0.0, 2, 0.0,
 def made(kind: Kind, metric: Metric) -> tuple[Rows, Vectors, list[Ask]]:
     """Rows, three queries, of which the last is zero, and what they ask for."""
     random = np.random.default_rng(kind.seed)
-    shape = (max(1, int(kind.count * kind.distinct)), kind.dimension)
+    shape = (max(1, int(kind.rows * kind.distinct)), kind.dimension)
     base = (random.standard_normal(shape) + kind.offset) * kind.scale
-    vectors = base[random.integers(0, len(base), kind.count)].astype(np.float32)
+    vectors = base[random.integers(0, len(base), kind.rows)].astype(np.float32)
     queries = random.standard_normal((3, kind.dimension)).astype(np.float32)
     queries[2] = 0
-    dead = set(np.flatnonzero(random.random(kind.count) < kind.dead).tolist())
-    start, stop = kind.count // 10, kind.count - kind.count // 20
+    dead = set(np.flatnonzero(random.random(kind.rows) < kind.dead).tolist())
+    start, stop = kind.rows // 10, kind.rows - kind.rows // 20
     rows = rows_of(vectors, start, stop, dead or None, coded=kind.coded)
     asks = []
     for _ in queries:
@@ -122,7 +122,7 @@ def test_hybrid_answers_are_those_of_brute_force_however_large_the_sparse_part_i
 @every_metric
 def test_who_asks_for_other_rows_beside_one_changes_nothing(backend: str, metric: Metric) -> None:
     """Lists, masks and neither in one batch: each is answered as if it were alone."""
-    rows, _, _ = made(PLAIN._replace(count=6_000), metric)
+    rows, _, _ = made(PLAIN._replace(rows=6_000), metric)
     random = np.random.default_rng(3)
     queries = random.standard_normal((40, PLAIN.dimension)).astype(np.float32)
     asks = []
