@@ -119,7 +119,7 @@ def test_fetching_by_metadata_comes_in_pages(filled: Client) -> None:
             assert not found or min(page.vectors) > found[-1]
             found += sorted(page.vectors)
             for name, vector in page.vectors.items():
-                assert vector.metadata == struct(**fields(int(name))) and vector.lsn in (1, 2)
+                assert vector.metadata == struct(**fields(int(name))) and vector.lsn in (1, 3)
                 np.testing.assert_array_equal(np.float32(vector.values), VECTORS[int(name)])
         assert found == [f"{row:04d}" for row in range(COUNT) if test(row)]
 
