@@ -10,12 +10,11 @@ from google.protobuf.message import Message
 from router.addresses import Addresses
 from router.call import Call, Handler, Handlers, Reply
 from router.describe import Describer
-from router.errors import InvalidArgument, NotFound
+from router.errors import AlwaysAwake, InvalidArgument, NotFound
 from router.limits import LIST_INDEXES_PAGE_DEFAULT, LIST_INDEXES_PAGE_MAX
 from router.node import Node
 from router.validate import parse
 from router.validate_index import changed_row, new_row
-from torpor.internal.v1 import frames_pb2 as frames
 from torpor.v1 import control_pb2 as control
 
 Request = TypeVar("Request", bound=Message)
@@ -72,13 +71,18 @@ class ControlService:
     async def wake_index(self, request: control.WakeIndexRequest, call: Call) -> Message:
         index = self._node.find(request.name)
         async with self._node.use(index) as live:
-            await live.supervisor.ask(frames.WORK_KIND_PING, b"", call.deadline_ns)
+            await live.replicas.wake(call.deadline_ns)
         return control.WakeIndexResponse(index=self._describe(index))
 
     async def sleep_index(self, request: control.SleepIndexRequest, call: Call) -> Message:
         index = self._node.find(request.name)
+        if index.row.replicas:
+            raise AlwaysAwake(
+                f"Index {request.name!r} has {index.row.replicas} dedicated replicas, which do not "
+                "sleep; set their number to 0, or its read capacity to on demand, with ConfigureIndex."
+            )
         if index.live is not None:
-            await index.live.supervisor.sleep()
+            await index.live.replicas.sleep()
         return control.SleepIndexResponse(index=self._describe(index))
 
 

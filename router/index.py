@@ -18,6 +18,7 @@ from router.errors import NotFound, of_index
 from router.lifecycle import Phase
 from router.limits import QUIET_SECONDS
 from router.processes import Zygote
+from router.replicas import Replicas
 from router.requests import Answer
 from router.supervisor import Supervisor
 from router.tasks import StartTask
@@ -41,10 +42,14 @@ _ROWS_A_FILTERED_ROW = 5_000
 
 @dataclass(slots=True, eq=False)
 class Index:
-    """An index that exists. `unsaved` is what it has cost since the catalog was last told."""
+    """An index that exists. `unsaved` is what it has cost since the catalog was last told.
+
+    `trouble` is why one with dedicated replicas could not be opened, empty if it could.
+    """
 
     row: IndexRow
     unsaved: Costs
+    trouble: str = ""
     live: "LiveIndex | None" = None
     opening: "asyncio.Task[LiveIndex] | None" = None
     closing: "asyncio.Task[None] | None" = None
@@ -100,13 +105,7 @@ class LiveIndex:
         self.namespace_lock = asyncio.Lock()
         # The conditional writes whose callers wait, and how they ended if a builder knows.
         self._awaited: dict[int, frames.WriteOutcome | None] = {}
-        self.supervisor = Supervisor(
-            self,
-            self._idle_seconds(),
-            machinery.zygote,
-            machinery.capacity,
-            machinery.loop,
-        )
+        self.replicas = Replicas(self.name, self._supervisor, machinery.start_task)
         self.upkeep = Upkeep(
             self,
             folder_of(machinery.data, index.row),
@@ -127,9 +126,20 @@ class LiveIndex:
             self.upkeep.pace,
             self._committed,
         )
+        self.reconfigured()
         self._plan_quiet()
 
     # What data calls do
+
+    async def ask(
+        self,
+        kind: frames.WorkKind.ValueType,
+        body: bytes,
+        deadline_ns: int,
+        least_lsn: int | None = None,
+    ) -> Answer:
+        """A worker's answer, see Replicas.ask."""
+        return await self.replicas.ask(kind, body, deadline_ns, least_lsn)
 
     async def write(self, kind: Kind, body: bytes, rows: int) -> int:
         """Makes a record durable and returns its LSN; wakes nothing."""
@@ -144,9 +154,7 @@ class LiveIndex:
         self._awaited[lsn] = None
         try:
             question = frames.WriteOutcomeRequest(lsn=lsn).SerializeToString()
-            answer = await self.supervisor.ask(
-                frames.WORK_KIND_WRITE_OUTCOME, question, deadline_ns
-            )
+            answer = await self.ask(frames.WORK_KIND_WRITE_OUTCOME, question, deadline_ns)
             if answer.response:
                 return answer, frames.WriteOutcome.FromString(answer.response)
             # A builder has folded it before this worker looked, and has said how it ended.
@@ -190,15 +198,21 @@ class LiveIndex:
 
     def reconfigured(self) -> None:
         """The settings have changed."""
-        self.supervisor.configure(self._idle_seconds())
+        if self._ended:
+            return
+        dedicated = self._index.row.dedicated
+        own = self._index.row.idle_seconds
+        self.replicas.configure(
+            None if dedicated is None else dedicated.replicas,
+            self._machinery.idle_seconds if own is None else own,
+        )
 
     @property
     def quiet(self) -> bool:
         """Nothing would be lost or interrupted by letting the machinery go."""
         return (
             self.users == 0
-            and self.supervisor.workers == 0
-            and self.supervisor.phase is Phase.ASLEEP
+            and self.replicas.quiet
             and self.commits.idle
             and self.upkeep.idle
             and self._machinery.loop.time() - self._last_write >= QUIET_SECONDS
@@ -209,7 +223,7 @@ class LiveIndex:
         self._ended = True
         if self._quiet_timer is not None:
             self._quiet_timer.cancel()
-        await self.supervisor.end(failure)
+        await self.replicas.end(failure)
         await self.commits.stop(failure)
         await self.upkeep.stop()
         self.upkeep.sweep()
@@ -224,6 +238,7 @@ class LiveIndex:
             "index": row.name,
             "dimension": row.dimension,
             "metric": row.metric,
+            "filterable": row.schema.filterable,
         }
 
     def position(self) -> tuple[int, Position]:
@@ -232,7 +247,7 @@ class LiveIndex:
 
     def oldest_manifest(self) -> int | None:
         """The oldest manifest that a worker may still read from."""
-        return self.supervisor.oldest_manifest
+        return self.replicas.oldest_manifest
 
     def forked(self) -> None:
         """A worker was started."""
@@ -262,19 +277,24 @@ class LiveIndex:
                 self._awaited[outcome.lsn] = outcome
 
     def rests(self) -> None:
-        """The index has fallen asleep: folds if that pays."""
+        """A worker has left for good: folds if none is left and that pays."""
         if not self._ended:
-            self.upkeep.rests()
+            if self.replicas.phase is Phase.ASLEEP:
+                self.upkeep.rests()
             self._host.slept()
+
+    def manifest_changed(self) -> None:
+        """A newer manifest is current."""
+        self.replicas.read_on()
 
     def _committed(self, records: list[NewRecord]) -> None:
         self._last_write = self._machinery.loop.time()
         self._index.unsaved.log_bytes += sum(len(record.body) for record in records)
         self.upkeep.committed(records)
 
-    def _idle_seconds(self) -> float:
-        own = self._index.row.idle_seconds
-        return own if own is not None else self._machinery.idle_seconds
+    def _supervisor(self, idle_seconds: float) -> Supervisor:
+        of_all = self._machinery
+        return Supervisor(self, idle_seconds, of_all.zygote, of_all.capacity, of_all.loop)
 
     def _plan_quiet(self) -> None:
         if self._quiet_timer is not None:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
+from router.dedicated import DedicatedOpener
 from router.errors import AlreadyExists, NotFound, ProtectedIndex, Unavailable
 from router.index import Index, LiveIndex, Machinery, gone, open_index
 from router.memory import give_back_memory
@@ -43,11 +44,18 @@ class Node:
         self._configuring = asyncio.Lock()
         self._stopping = False
         self._slept_timer: asyncio.TimerHandle | None = None
+        self._opener = DedicatedOpener(self._touch, machinery.start_task)
         for row in (index.row for index in self._indexes.values()):
-            machinery.capacity.keep(row.name, _replicas(row))
+            machinery.capacity.keep(row.name, row.replicas)
 
     def __len__(self) -> int:
         return len(self._indexes)
+
+    def start(self) -> None:
+        """Begins to wake the dedicated replicas."""
+        for index in self._indexes.values():
+            if index.row.replicas:
+                self._opener.open(index)
 
     # The control plane
 
@@ -101,6 +109,8 @@ class Node:
                 index.row = replace(row, costs=index.row.costs)
             if index.live is not None:
                 index.live.reconfigured()
+            elif row.replicas:
+                self._opener.open(index)
             return index
 
     async def delete(self, name: str) -> None:
@@ -186,6 +196,7 @@ class Node:
         stopping = Unavailable("The server is shutting down.")
         if self._slept_timer is not None:
             self._slept_timer.cancel()
+        await self._opener.stop()
         indexes = self._indexes.values()
         tasks = [task for i in indexes for task in (i.opening, i.closing) if task is not None]
         if tasks:
@@ -193,6 +204,10 @@ class Node:
         live = [i.live for i in self._indexes.values() if i.live is not None]
         await asyncio.gather(*(one.end(stopping) for one in live))
         await self.save_costs()
+
+    async def _touch(self, index: Index) -> None:
+        async with self.use(index):
+            pass
 
     async def _open(self, index: Index) -> LiveIndex:
         """Recovers an index once, however many calls wait for it."""
@@ -207,24 +222,30 @@ class Node:
     async def _recover(self, index: Index) -> LiveIndex:
         if index.closing is not None:
             await asyncio.wait([index.closing])
-        return await open_index(index, self._machinery, self)
+        live = await open_index(index, self._machinery, self)
+        # At once, or a change of its settings might miss it.
+        index.live = live
+        return live
 
     def _opened(self, index: Index, task: asyncio.Task[LiveIndex]) -> None:
         index.opening = None
-        if task.exception() is None:
-            index.live = task.result()
+        # Whoever waits for it hears of a failure.
+        task.exception()
 
     def _add(self, index: Index) -> None:
         self._indexes[index.row.name] = index
         self._hosts[index.row.host_number] = index
         insort(self._names, index.row.name)
-        self._machinery.capacity.keep(index.row.name, _replicas(index.row))
+        self._machinery.capacity.keep(index.row.name, index.row.replicas)
+        if index.row.replicas:
+            self._opener.open(index)
 
     def _remove(self, index: Index) -> None:
         del self._indexes[index.row.name]
         del self._hosts[index.row.host_number]
         self._names.remove(index.row.name)
         self._machinery.capacity.keep(index.row.name, 0)
+        self._opener.forget(index)
 
     @contextmanager
     def _reserved(self, name: str) -> Iterator[None]:
@@ -238,23 +259,18 @@ class Node:
     @contextmanager
     def _promised(self, row: IndexRow) -> Iterator[None]:
         """Room for the replicas an index is to have; what it has keeps its room if that fails."""
-        self._machinery.capacity.promise(row.name, _replicas(row))
+        self._machinery.capacity.promise(row.name, row.replicas)
         try:
             yield
         except BaseException:
             index = self._indexes.get(row.name)
-            self._machinery.capacity.keep(row.name, 0 if index is None else _replicas(index.row))
+            self._machinery.capacity.keep(row.name, 0 if index is None else index.row.replicas)
             raise
 
     async def _thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await self._machinery.loop.run_in_executor(
             self._machinery.threads, function, *arguments
         )
-
-
-def _replicas(row: IndexRow) -> int:
-    """The workers that are dedicated to an index."""
-    return 0 if row.dedicated is None else row.dedicated.replicas
 
 
 async def _to_the_end(work: Coroutine[object, object, T]) -> T:

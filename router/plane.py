@@ -78,7 +78,7 @@ class Plane:
         least_lsn: int | None = None,
     ) -> Answer:
         """The worker's answer to a read."""
-        answer = await live.supervisor.ask(kind, body, call.deadline_ns, least_lsn)
+        answer = await live.ask(kind, body, call.deadline_ns, least_lsn)
         live.answered()
         return answer
 

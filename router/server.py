@@ -90,6 +90,7 @@ class Server:
             }
         )
         host = self._settings.listen.rpartition(":")[0]
+        node.start()
         log.info("listening address=%s:%d indexes=%d", host, port, len(node))
         print(f"torpor is listening on {host}:{port}", flush=True)
         try:

@@ -60,6 +60,9 @@ class Owner(Protocol):
     def folded_outcomes(self, outcomes: Iterable[frames.WriteOutcome]) -> None:
         """How conditional writes ended that workers will not see any more."""
 
+    def manifest_changed(self) -> None:
+        """A newer manifest is current."""
+
 
 class Upkeep:
     """Keeps the log short and the segments few."""
@@ -220,6 +223,7 @@ class Upkeep:
         self.manifest = manifest
         self._retry_pause = _RETRY_SECONDS
         self._retired.append((manifest.version, _replaced(before, manifest)))
+        self._owner.manifest_changed()
         self.sweep()
         log.info(
             "%s index=%s ms=%.0f cpu_ms=%.0f segments=%d",

@@ -30,7 +30,8 @@ A filter is an object whose keys are metadata fields, all of which must match:
   {"field": {"$exists": true}}                   the record has the field, or with false has not
   {"$and": [filter, ...]}, {"$or": [...]}        all of the filters, one of the filters
 Several operators of one field must all match. At most 16 levels of $and and $or, 1,000 conditions
-and 10,000 values. Where a namespace has a schema, filters may use its fields only.
+and 10,000 values. Where a namespace has a schema, filters may use its fields only; elsewhere those of
+the index's schema, if that names any.
 
 Lists come in pages. A page's token names its last entry, so pages hold nothing twice, and miss
 nothing that existed throughout; what is written meanwhile may be seen or not. A token works with
