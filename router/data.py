@@ -8,7 +8,7 @@ from router.errors import ConditionFailed, InvalidArgument
 from router.index import LiveIndex
 from router.namespaces import Namespaces
 from router.node import Node
-from router.plane import Metadata, Plane, lsn_metadata, read_metadata
+from router.plane import Metadata, Plane, read_metadata, wake_metadata, write_metadata
 from router.requests import Answer
 from router.tokens import Tokens
 from router.validate import check_namespace, parse
@@ -76,7 +76,7 @@ class DataService:
                 lsn, metadata = outcome.lsn, _decided(outcome, answer)
             else:
                 lsn = await live.write(Kind.UPSERT, body, count)
-                metadata = lsn_metadata(lsn)
+                metadata = write_metadata(lsn)
             live.upserted(count)
         response = data.UpsertResponse(upserted_count=count, lsn=lsn)
         return Reply(response.SerializeToString(), metadata)
@@ -88,7 +88,7 @@ class DataService:
             if not request.HasField("filter"):
                 lsn = await live.write(Kind.UPDATE, body, 1)
                 response = data.UpdateResponse(lsn=lsn)
-                return Reply(response.SerializeToString(), lsn_metadata(lsn))
+                return Reply(response.SerializeToString(), write_metadata(lsn))
             if request.dry_run:
                 return await self._count_matching(request, live, call)
             answer, outcome = await live.decide(
@@ -115,7 +115,7 @@ class DataService:
             kind = check_delete(request)
             rows = live.filter_rows if kind is Kind.DELETE_BY_FILTER else len(request.ids)
             lsn = await live.write(kind, body, rows)
-        return Reply(data.DeleteResponse(lsn=lsn).SerializeToString(), lsn_metadata(lsn))
+        return Reply(data.DeleteResponse(lsn=lsn).SerializeToString(), write_metadata(lsn))
 
     # Reads
 
@@ -227,4 +227,4 @@ def _searched(answer: Answer) -> Metadata:
 
 def _decided(outcome: frames.WriteOutcome, answer: Answer) -> Metadata:
     """What is said ahead of the answer to a write that waited for the worker."""
-    return (*lsn_metadata(outcome.lsn), *read_metadata(answer)[1:])
+    return (*write_metadata(outcome.lsn), *wake_metadata(answer))

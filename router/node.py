@@ -121,7 +121,7 @@ class Node:
         index = self.find(name)
         if index.row.deletion_protection:
             raise ProtectedIndex(
-                f"Index {name!r} is protected from deletion; turn deletion protection off first."
+                f"Deletion protection is enabled for this index, {name!r}; turn it off first."
             )
         with self._reserved(name):
             self._remove(index)

@@ -17,6 +17,8 @@ record carries the LSN of the write that last changed it. A failed write may lea
 
 Answers carry response metadata:
   torpor-lsn      decimal; of a write, its LSN; of a read, that of the last write it has seen
+  x-pinecone-request-lsn, x-pinecone-max-indexed-lsn
+                  the same of a write and of a read, as clients of Pinecone know it
   torpor-exact    `true` when a query's matches are the exact nearest neighbours
   torpor-wake-ms  present when this call woke the index or waited for a wake: milliseconds waited
 
