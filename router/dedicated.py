@@ -27,10 +27,11 @@ class DedicatedOpener:
         self._start_task = start_task
         self._turns = asyncio.Semaphore(DEDICATED_OPENING_MAX)
         self._tasks: dict[Index, asyncio.Task[None]] = {}
+        self._stopped = False
 
     def open(self, index: Index) -> None:
         """Opens an index soon, unless that is under way."""
-        if index not in self._tasks:
+        if index not in self._tasks and not self._stopped:
             task = self._start_task(self._open(index))
             self._tasks[index] = task
             task.add_done_callback(lambda _: self._tasks.pop(index))
@@ -41,7 +42,8 @@ class DedicatedOpener:
             task.cancel()
 
     async def stop(self) -> None:
-        """Gives all up, and waits for what is under way."""
+        """Gives all up, for good, and waits for what is under way."""
+        self._stopped = True
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

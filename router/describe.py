@@ -9,8 +9,8 @@ from router.wake import Wake
 from storage.index_row import Costs, IndexRow
 from torpor.v1 import control_pb2 as control
 
-_METRIC_NUMBERS = {name: number for number, name in METRICS.items()}
-_VECTOR_TYPES = {
+METRIC_NUMBERS = {name: number for number, name in METRICS.items()}
+VECTOR_TYPES = {
     "dense": control.VECTOR_TYPE_DENSE,
     "sparse": control.VECTOR_TYPE_SPARSE,
 }
@@ -39,8 +39,8 @@ class Describer:
             name=row.name,
             id=row.id,
             dimension=row.dimension,
-            metric=_METRIC_NUMBERS[row.metric],
-            vector_type=_VECTOR_TYPES[row.vector_type],
+            metric=METRIC_NUMBERS[row.metric],
+            vector_type=VECTOR_TYPES[row.vector_type],
             spec=control.Spec(cloud=row.cloud, region=row.region),
             deletion_protection=row.deletion_protection,
             tags=row.tags,

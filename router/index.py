@@ -5,16 +5,18 @@ been asleep and quiet for a while; it owns the log, the supervisor and the upkee
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Protocol
 
 from router.capacity import Capacity
+from router.changes import Changes
 from router.commits import Commits
-from router.errors import NotFound, of_index
+from router.errors import NotFound, ReadsPaused, of_index
 from router.lifecycle import Phase
 from router.limits import QUIET_SECONDS
 from router.processes import Zygote
@@ -27,6 +29,7 @@ from router.wake import Wake
 from storage import manifest as manifests
 from storage.errors import StorageError
 from storage.files import Files
+from storage.folders import Origin, folder_of
 from storage.index_row import Costs, IndexRow
 from storage.log_format import Position
 from storage.log_reader import recover
@@ -66,6 +69,7 @@ class Machinery:
     capacity: Capacity
     builders: asyncio.Semaphore
     threads: Executor
+    changes: Changes
     loop: asyncio.AbstractEventLoop
     start_task: StartTask
     idle_seconds: float
@@ -105,6 +109,8 @@ class LiveIndex:
         self.namespace_lock = asyncio.Lock()
         # The conditional writes whose callers wait, and how they ended if a builder knows.
         self._awaited: dict[int, frames.WriteOutcome | None] = {}
+        # Versions of the manifest whose files are being linked.
+        self._held: list[int] = []
         self.replicas = Replicas(self.name, self._supervisor, machinery.start_task)
         self.upkeep = Upkeep(
             self,
@@ -154,10 +160,14 @@ class LiveIndex:
         self._awaited[lsn] = None
         try:
             question = frames.WriteOutcomeRequest(lsn=lsn).SerializeToString()
-            answer = await self.ask(frames.WORK_KIND_WRITE_OUTCOME, question, deadline_ns)
+            try:
+                answer = await self.ask(frames.WORK_KIND_WRITE_OUTCOME, question, deadline_ns)
+            except ReadsPaused:
+                await self.upkeep.fold()
+                answer = Answer(b"", lsn, exact=True, wake_ms=None, next=None)
             if answer.response:
                 return answer, frames.WriteOutcome.FromString(answer.response)
-            # A builder has folded it before this worker looked, and has said how it ended.
+            # A builder has folded it before a worker looked, and has said how it ended.
             outcome = self._awaited[lsn]
             assert outcome is not None
             return answer, outcome
@@ -175,14 +185,24 @@ class LiveIndex:
         """Every write is in the segments, so that counting needs no worker."""
         return self.upkeep.manifest.log.lsn == self.commits.position.lsn
 
-    async def count(self, question: frames.CountRequest) -> frames.Counts:
-        """Counts namespaces at the current manifest: right while `folded`."""
-        folder = folder_of(self._machinery.data, self._index.row)
-        manifest, files = self.upkeep.manifest, self._machinery.files
-        return await self._machinery.loop.run_in_executor(
-            self._machinery.threads,
-            lambda: _count(NamespaceDirectory.open(files, folder, manifest), question),
-        )
+    @contextmanager
+    def holding(self) -> Iterator[Origin]:
+        """The index at its current manifest, none of whose files goes meanwhile."""
+        manifest = self.upkeep.manifest
+        self._held.append(manifest.version)
+        try:
+            yield Origin(folder_of(self._machinery.data, self._index.row), manifest)
+        finally:
+            self._held.remove(manifest.version)
+            self.upkeep.sweep()
+
+    async def count(self, question: frames.CountRequest) -> tuple[frames.Counts, int]:
+        """Counts namespaces at the current manifest, which has seen the writes up to an LSN."""
+        with self.holding() as held:
+            counts = await self._machinery.loop.run_in_executor(
+                self._machinery.threads, _count, self._machinery.files, held, question
+            )
+        return counts, held.manifest.log.lsn
 
     def upserted(self, vectors: int) -> None:
         """Vectors were stored."""
@@ -246,8 +266,9 @@ class LiveIndex:
         return self.upkeep.manifest.version, self.commits.position
 
     def oldest_manifest(self) -> int | None:
-        """The oldest manifest that a worker may still read from."""
-        return self.replicas.oldest_manifest
+        """The oldest manifest that anybody may still read from."""
+        oldest = self.replicas.oldest_manifest
+        return min(self._held if oldest is None else [oldest, *self._held], default=None)
 
     def forked(self) -> None:
         """A worker was started."""
@@ -308,7 +329,8 @@ class LiveIndex:
             self._plan_quiet()
 
 
-def _count(directory: NamespaceDirectory, question: frames.CountRequest) -> frames.Counts:
+def _count(files: Files, held: Origin, question: frames.CountRequest) -> frames.Counts:
+    directory = NamespaceDirectory.open(files, held.folder, held.manifest)
     counts = frames.Counts(total_namespaces=len(directory), total_records=directory.total_records)
     if question.HasField("name"):
         only = directory.find(question.name)
@@ -328,11 +350,6 @@ def _count(directory: NamespaceDirectory, question: frames.CountRequest) -> fram
         schema = directory.schema(one.name)
         counts.namespaces.add(name=one.name, records=one.first, bytes=one.second, schema=schema)
     return counts
-
-
-def folder_of(data: Path, row: IndexRow) -> Path:
-    """Where the data of an index lives: DATA/<cloud>/<region>/<index id>."""
-    return data / row.cloud / row.region / row.id
 
 
 async def open_index(index: Index, machinery: Machinery, host: Host) -> LiveIndex:

@@ -8,10 +8,9 @@ import logging
 import secrets
 import time
 from bisect import bisect_right, insort
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import TypeVar
 
 from router.dedicated import DedicatedOpener
 from router.errors import AlreadyExists, NotFound, ProtectedIndex, Unavailable
@@ -19,9 +18,7 @@ from router.index import Index, LiveIndex, Machinery, gone, open_index
 from router.memory import give_back_memory
 from storage.catalog import Catalog
 from storage.errors import StorageError
-from storage.index_row import Costs, IndexRow
-
-T = TypeVar("T")
+from storage.index_row import CollectionRow, Costs, IndexRow
 
 log = logging.getLogger("torpor.node")
 
@@ -37,6 +34,7 @@ class Node:
         self._catalog = catalog
         self._hosts_max = hosts_max
         self._machinery = machinery
+        self._changes = machinery.changes
         self._indexes = {row.name: Index(row, Costs()) for row in catalog.all_rows()}
         self._names = sorted(self._indexes)
         self._hosts = {index.row.host_number: index for index in self._indexes.values()}
@@ -59,16 +57,19 @@ class Node:
 
     # The control plane
 
-    async def create(self, row: IndexRow) -> Index:
-        """Makes an index durable and ready; `row.id` and `row.created_unix_ms` are set here."""
-        return await _to_the_end(self._create(row))
+    async def create(self, row: IndexRow, source: CollectionRow | None = None) -> Index:
+        """Makes an index durable and ready, empty or with what `source` holds.
 
-    async def _create(self, row: IndexRow) -> Index:
+        `row.id` and `row.created_unix_ms` are set here.
+        """
+        return await self._changes.run(self._create(row, source))
+
+    async def _create(self, row: IndexRow, source: CollectionRow | None) -> Index:
         if row.name in self._indexes or row.name in self._busy:
             raise AlreadyExists(f"There is already an index named {row.name!r}.")
         row = replace(row, id=secrets.token_hex(8), created_unix_ms=int(time.time() * 1e3))
         with self._reserved(row.name), self._promised(row):
-            row = await self._thread(self._catalog.create, row, self._hosts_max)
+            row = await self._changes.thread(self._catalog.create, row, self._hosts_max, source)
             self._add(Index(row, Costs()))
         log.info("created index=%s id=%s", row.name, row.id)
         return self._indexes[row.name]
@@ -95,7 +96,7 @@ class Node:
 
     async def configure(self, name: str, change: Callable[[IndexRow], IndexRow]) -> Index:
         """Makes a change of an index's settings durable and puts it into force."""
-        return await _to_the_end(self._configure(name, change))
+        return await self._changes.run(self._configure(name, change))
 
     async def _configure(self, name: str, change: Callable[[IndexRow], IndexRow]) -> Index:
         # One after the other: each change is made to what the one before has left.
@@ -103,7 +104,7 @@ class Node:
             index = self.find(name)
             row = change(index.row)
             with self._promised(row):
-                await self._thread(self._catalog.configure, row)
+                await self._changes.thread(self._catalog.configure, row)
                 if self._indexes.get(name) is not index:
                     raise gone(name)
                 index.row = replace(row, costs=index.row.costs)
@@ -115,7 +116,7 @@ class Node:
 
     async def delete(self, name: str) -> None:
         """Deletes an index for good; its files are unlinked after the call."""
-        await _to_the_end(self._delete(name))
+        await self._changes.run(self._delete(name))
 
     async def _delete(self, name: str) -> None:
         index = self.find(name)
@@ -131,13 +132,13 @@ class Node:
                         await asyncio.wait([task])
                 if index.live is not None:
                     await index.live.end(gone(name))
-                trash = await self._thread(self._catalog.delete, index.row)
+                trash = await self._changes.thread(self._catalog.delete, index.row)
             except BaseException:
                 # It still exists, on disk and so here.
                 index.live = None
                 self._add(index)
                 raise
-        self._machinery.start_task(self._thread(self._catalog.empty_trash, trash))
+        self._machinery.start_task(self._changes.thread(self._catalog.empty_trash, trash))
         log.info("deleted index=%s id=%s", name, index.row.id)
 
     # The data plane
@@ -185,7 +186,7 @@ class Node:
         if not changes:
             return
         try:
-            await self._thread(self._catalog.add_costs, changes)
+            await self._changes.thread(self._catalog.add_costs, changes)
         except StorageError as error:
             # A bill that is a little low is better than a server that stops.
             log.error("costs_not_saved error=%s", error)
@@ -203,6 +204,7 @@ class Node:
             await asyncio.wait(tasks)
         live = [i.live for i in self._indexes.values() if i.live is not None]
         await asyncio.gather(*(one.end(stopping) for one in live))
+        await self._changes.finish()
         await self.save_costs()
 
     async def _touch(self, index: Index) -> None:
@@ -266,13 +268,3 @@ class Node:
             index = self._indexes.get(row.name)
             self._machinery.capacity.keep(row.name, 0 if index is None else index.row.replicas)
             raise
-
-    async def _thread(self, function: Callable[..., T], *arguments: object) -> T:
-        return await self._machinery.loop.run_in_executor(
-            self._machinery.threads, function, *arguments
-        )
-
-
-async def _to_the_end(work: Coroutine[object, object, T]) -> T:
-    """Finishes a change of the catalog even if its caller leaves: half of it would be worse."""
-    return await asyncio.shield(asyncio.ensure_future(work))

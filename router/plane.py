@@ -73,9 +73,11 @@ class Plane:
         self, live: LiveIndex, question: frames.CountRequest, call: Call
     ) -> tuple[frames.Counts, Metadata]:
         """Counts namespaces: from the folded directory, or by the worker while writes are not."""
-        if live.folded:
-            lsn = live.position()[1].lsn
-            return await live.count(question), seen_metadata(lsn)
+        if live.replicas.paused:
+            await live.upkeep.fold()
+        if live.folded or live.replicas.paused:
+            counts, lsn = await live.count(question)
+            return counts, seen_metadata(lsn)
         body = question.SerializeToString()
         answer = await self.ask(live, frames.WORK_KIND_COUNT, body, call)
         return frames.Counts.FromString(answer.response), read_metadata(answer)

@@ -125,6 +125,11 @@ class Replicas:
         )
 
     @property
+    def paused(self) -> bool:
+        """No worker is wanted, though there may be requests."""
+        return not self._active
+
+    @property
     def quiet(self) -> bool:
         """No worker exists and none is wanted."""
         return not self._leaving and all(
@@ -156,7 +161,7 @@ class Replicas:
         return chosen
 
     def _check_reads(self) -> None:
-        if not self._active:
+        if self.paused:
             raise ReadsPaused(
                 f"Index {self._name!r} has 0 dedicated replicas, so that it can be written and not "
                 "read; give it replicas, or read capacity on demand, with ConfigureIndex."

@@ -10,6 +10,9 @@ from pathlib import Path
 from router.addresses import LoopbackAddresses
 from router.call import Front
 from router.capacity import Capacity
+from router.changes import Changes
+from router.collection_store import CollectionStore
+from router.collections import Collections
 from router.control import ControlService
 from router.data import DataService
 from router.index import Machinery
@@ -65,6 +68,7 @@ class Server:
                     ),
                     builders=asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2)),
                     threads=threads,
+                    changes=Changes(loop, threads),
                     loop=loop,
                     start_task=tasks.start,
                     idle_seconds=self._settings.idle_seconds,
@@ -82,8 +86,10 @@ class Server:
         port = front.bind(self._settings.listen)
         addresses = LoopbackAddresses(port)
         node = Node(catalog, machinery, addresses.hosts_max)
+        store = CollectionStore(catalog, machinery, node)
         handlers = {
-            **ControlService(node, addresses, self._settings.idle_seconds).handlers(),
+            **ControlService(node, store, addresses, self._settings.idle_seconds).handlers(),
+            **Collections(store).handlers(),
             **DataService(node, addresses, catalog.page_key()).handlers(),
         }
         await front.start(handlers, App(handlers))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from router.channel import Channel
 from router.errors import DeadlinePassed, InvalidArgument, NotFound, TooLarge, of_index
 from router.requests import Request
-from storage.errors import DataLoss, DiskFailed, FormatTooNew, StorageError
+from storage.errors import DataLoss, DiskFailed, DiskFull, FormatTooNew, StorageError
 from storage.log_format import Position
 from torpor.internal.v1 import frames_pb2 as frames
 
@@ -18,6 +18,7 @@ _ERRORS: dict[int, type[Exception]] = {
     frames.OUTCOME_DATA_LOSS: DataLoss,
     frames.OUTCOME_TOO_LARGE: TooLarge,
     frames.OUTCOME_FORMAT_TOO_NEW: FormatTooNew,
+    frames.OUTCOME_DISK_FULL: DiskFull,
     frames.OUTCOME_DISK_FAILED: DiskFailed,
     frames.OUTCOME_INVALID_ARGUMENT: InvalidArgument,
 }
@@ -54,7 +55,7 @@ class Worker:
 
 
 def error_of(index: str, outcome: frames.Outcome.ValueType, message: str) -> Exception:
-    """The error for what a worker says."""
+    """The error for what a worker, or a builder, says."""
     error = _ERRORS[outcome](message)
     return of_index(index, error) if isinstance(error, StorageError) else error
 

@@ -20,6 +20,7 @@ a server:
 
 its indexes:
   index       create, list, describe, configure, delete, wake, put to sleep
+  collection  keep what an index holds now; list, describe, delete what was kept
   namespaces  list, describe, create, delete the parts of an index
   stats       count the records of an index
 
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "version": _version,
         "zygote": _zygote,
         "index": _index,
+        "collection": _collection,
         "namespaces": _namespaces,
         "stats": _stats,
         "upsert": _upsert,
@@ -104,6 +106,12 @@ def _version(arguments: Sequence[str]) -> int:
 
 def _index(arguments: Sequence[str]) -> int:
     from torpor.cli.index_command import main
+
+    return main(arguments)
+
+
+def _collection(arguments: Sequence[str]) -> int:
+    from torpor.cli.collection_command import main
 
     return main(arguments)
 

@@ -674,8 +674,9 @@ class CreateIndexRequest(_message.Message):
     vector_type: Global___VectorType.ValueType
     """Default VECTOR_TYPE_DENSE."""
     source_collection: _builtins.str
-    """Creates the index with what a collection of the same dimension, metric and vector type holds.
-    Dimension and metric that are left out are the collection's.
+    """Creates the index with what a collection of the same dimension and vector type holds: records,
+    namespaces and their schemas. LSNs go on from the collection's. Of dimension, metric and schema,
+    what is left out is the collection's. An index with pods takes one of its own environment only.
     """
     @_builtins.property
     def spec(self) -> Global___Spec:

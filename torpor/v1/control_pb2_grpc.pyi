@@ -81,9 +81,12 @@ class ControlServiceStub:
     """
     CreateCollection: _grpc.UnaryUnaryMultiCallable[_control_pb2.CreateCollectionRequest, _control_pb2.CreateCollectionResponse]
     """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
-    the same records, and stays when the index is deleted. When it returns, the collection is durable
-    and ready. Wakes nothing. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a
-    collection has this name, RESOURCE_EXHAUSTED when the disk is full (nothing is left behind).
+    the same records, and stays when the index is deleted. It holds every write that was acknowledged
+    before the call, and may hold some that were acknowledged during it. When it returns, the
+    collection is durable and ready. Wakes nothing: what is still in the log is folded first, which can
+    take a second. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
+    has this name, RESOURCE_EXHAUSTED when the disk is full, DATA_LOSS when the index is damaged
+    (nothing is left behind).
     """
     ListCollections: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListCollectionsRequest, _control_pb2.ListCollectionsResponse]
     """Lists all collections by name, in byte order."""
@@ -138,9 +141,12 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """
     CreateCollection: _aio.UnaryUnaryMultiCallable[_control_pb2.CreateCollectionRequest, _control_pb2.CreateCollectionResponse]  # type: ignore[assignment]
     """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
-    the same records, and stays when the index is deleted. When it returns, the collection is durable
-    and ready. Wakes nothing. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a
-    collection has this name, RESOURCE_EXHAUSTED when the disk is full (nothing is left behind).
+    the same records, and stays when the index is deleted. It holds every write that was acknowledged
+    before the call, and may hold some that were acknowledged during it. When it returns, the
+    collection is durable and ready. Wakes nothing: what is still in the log is folded first, which can
+    take a second. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
+    has this name, RESOURCE_EXHAUSTED when the disk is full, DATA_LOSS when the index is damaged
+    (nothing is left behind).
     """
     ListCollections: _aio.UnaryUnaryMultiCallable[_control_pb2.ListCollectionsRequest, _control_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """Lists all collections by name, in byte order."""
@@ -240,9 +246,12 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.CreateCollectionResponse, _abc.Awaitable[_control_pb2.CreateCollectionResponse]]:
         """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
-        the same records, and stays when the index is deleted. When it returns, the collection is durable
-        and ready. Wakes nothing. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a
-        collection has this name, RESOURCE_EXHAUSTED when the disk is full (nothing is left behind).
+        the same records, and stays when the index is deleted. It holds every write that was acknowledged
+        before the call, and may hold some that were acknowledged during it. When it returns, the
+        collection is durable and ready. Wakes nothing: what is still in the log is folded first, which can
+        take a second. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
+        has this name, RESOURCE_EXHAUSTED when the disk is full, DATA_LOSS when the index is damaged
+        (nothing is left behind).
         """
 
     @_abc_1.abstractmethod
