@@ -212,7 +212,8 @@ class ReadCapacity(_message.Message):
     """Default: as it is, or on demand."""
     replicas: _builtins.int
     """Workers always awake, of a dedicated index; each answers whole queries, all read the same files.
-    Default 1. With 0 no worker is kept awake, and reading fails with FAILED_PRECONDITION.
+    Default 1. With 0 there is no worker, and reading fails with FAILED_PRECONDITION; writing and
+    counting go on. The replicas of all indexes are at most one fewer than the server's workers.
     """
     node_type: _builtins.str
     """Kept for clients that send one, and without effect: "b1" or "t1". Default "b1"."""

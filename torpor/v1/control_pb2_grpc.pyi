@@ -69,7 +69,8 @@ class ControlServiceStub:
     """
     WakeIndex: _grpc.UnaryUnaryMultiCallable[_control_pb2.WakeIndexRequest, _control_pb2.WakeIndexResponse]
     """Wakes an index ahead of its first query. When it returns, a worker has opened the index and
-    answered; the idle clock starts. An index that is awake stays awake, its idle clock reset.
+    answered; the idle clock starts. An index that is awake stays awake, its idle clock reset. Of one
+    with dedicated replicas, all have answered; of one with 0 replicas, none can: FAILED_PRECONDITION.
     Fails with NOT_FOUND, DATA_LOSS (the stored data is damaged; the message names the file) and
     RESOURCE_EXHAUSTED (no worker can be admitted before the deadline).
     """
@@ -129,7 +130,8 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """
     WakeIndex: _aio.UnaryUnaryMultiCallable[_control_pb2.WakeIndexRequest, _control_pb2.WakeIndexResponse]  # type: ignore[assignment]
     """Wakes an index ahead of its first query. When it returns, a worker has opened the index and
-    answered; the idle clock starts. An index that is awake stays awake, its idle clock reset.
+    answered; the idle clock starts. An index that is awake stays awake, its idle clock reset. Of one
+    with dedicated replicas, all have answered; of one with 0 replicas, none can: FAILED_PRECONDITION.
     Fails with NOT_FOUND, DATA_LOSS (the stored data is damaged; the message names the file) and
     RESOURCE_EXHAUSTED (no worker can be admitted before the deadline).
     """
@@ -222,7 +224,8 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.WakeIndexResponse, _abc.Awaitable[_control_pb2.WakeIndexResponse]]:
         """Wakes an index ahead of its first query. When it returns, a worker has opened the index and
-        answered; the idle clock starts. An index that is awake stays awake, its idle clock reset.
+        answered; the idle clock starts. An index that is awake stays awake, its idle clock reset. Of one
+        with dedicated replicas, all have answered; of one with 0 replicas, none can: FAILED_PRECONDITION.
         Fails with NOT_FOUND, DATA_LOSS (the stored data is damaged; the message names the file) and
         RESOURCE_EXHAUSTED (no worker can be admitted before the deadline).
         """

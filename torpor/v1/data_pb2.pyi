@@ -42,6 +42,7 @@ the request it came from, however often, also after a restart; any other is INVA
 Besides the codes named at each rpc, any call can fail with
   INVALID_ARGUMENT    a bound given at one of the request's fields is broken; nothing was written
   NOT_FOUND           there is no index of this name
+  FAILED_PRECONDITION the index has 0 dedicated replicas: it can be written, counted, and not read
   RESOURCE_EXHAUSTED  a queue, the disk or the limit on workers is full; try again later
   DEADLINE_EXCEEDED   the caller's deadline passed; a write may still be committed
   CANCELLED           the caller cancelled; a write may still be committed
