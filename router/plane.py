@@ -69,7 +69,7 @@ class Plane:
         least_lsn: int | None = None,
     ) -> Answer:
         """The worker's answer to a read."""
-        answer = await live.supervisor.ask(kind, body, call.deadline_ns, least_lsn)
+        answer = await live.ask(kind, body, call.deadline_ns, least_lsn)
         live.answered()
         return answer
 
@@ -77,9 +77,11 @@ class Plane:
         self, live: LiveIndex, question: frames.CountRequest, call: Call
     ) -> tuple[frames.Counts, Metadata]:
         """Counts namespaces: from the folded directory, or by the worker while writes are not."""
-        if live.folded:
-            lsn = live.position()[1].lsn
-            return await live.count(question), seen_metadata(lsn)
+        if live.replicas.paused:
+            await live.upkeep.fold()
+        if live.folded or live.replicas.paused:
+            counts, lsn = await live.count(question)
+            return counts, seen_metadata(lsn)
         body = question.SerializeToString()
         answer = await self.ask(live, frames.WORK_KIND_COUNT, body, call)
         return frames.Counts.FromString(answer.response), read_metadata(answer)

@@ -10,6 +10,9 @@ from pathlib import Path
 from router.addresses import PortAddresses, addresses_of, check_hosts
 from router.call import Front, Handlers
 from router.capacity import Capacity
+from router.changes import Changes
+from router.collection_store import CollectionStore
+from router.collections import Collections
 from router.control import ControlService
 from router.data import DataService
 from router.guard import guarded
@@ -69,6 +72,7 @@ class Server:
                     ),
                     builders=asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2)),
                     threads=threads,
+                    changes=Changes(loop, threads),
                     loop=loop,
                     start_task=tasks.start,
                     idle_seconds=self._settings.idle_seconds,
@@ -89,9 +93,11 @@ class Server:
         addresses = addresses_of(settings, port)
         ports = IndexPorts(addresses, front) if isinstance(addresses, PortAddresses) else None
         node = Node(catalog, machinery, addresses.hosts_max, ports)
+        store = CollectionStore(catalog, machinery, node)
         check_hosts(node.rows(), addresses)
         handlers: Handlers = {
-            **ControlService(node, addresses, settings.idle_seconds).handlers(),
+            **ControlService(node, store, addresses, settings.idle_seconds).handlers(),
+            **Collections(store).handlers(),
             **DataService(node, addresses, catalog.page_key()).handlers(),
         }
         if keys is not None:
@@ -103,6 +109,7 @@ class Server:
             host = settings.listen.rpartition(":")[0]
             for warning in settings.warnings():
                 log.warning("settings warning=%s", warning)
+            node.start()
             log.info("listening address=%s:%d indexes=%d", host, port, len(node))
             print(f"torpor is listening on {host}:{port}", flush=True)
             await self._stop.wait()

@@ -21,6 +21,7 @@ a server:
 
 its indexes:
   index       create, list, describe, configure, delete, wake, put to sleep
+  collection  keep what an index holds now; list, describe, delete what was kept
   namespaces  list, describe, create, delete the parts of an index
   stats       count the records of an index
 
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "version": _version,
         "zygote": _zygote,
         "index": _index,
+        "collection": _collection,
         "namespaces": _namespaces,
         "stats": _stats,
         "upsert": _upsert,
@@ -112,6 +114,12 @@ def _version(arguments: Sequence[str]) -> int:
 
 def _index(arguments: Sequence[str]) -> int:
     from torpor.cli.index_command import main
+
+    return main(arguments)
+
+
+def _collection(arguments: Sequence[str]) -> int:
+    from torpor.cli.collection_command import main
 
     return main(arguments)
 

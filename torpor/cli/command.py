@@ -139,6 +139,11 @@ def count(text: str) -> int:
     return _whole(text, 1, 2**32 - 1)
 
 
+def whole_number(text: str) -> int:
+    """An argument's type: a whole number from 0, as messages can hold it."""
+    return _whole(text, 0, 2**32 - 1)
+
+
 def log_number(text: str) -> int:
     """An argument's type: an LSN."""
     return _whole(text, 0, 2**64 - 1)

@@ -218,7 +218,8 @@ class ReadCapacity(_message.Message):
     """Default: as it is, or on demand."""
     replicas: _builtins.int
     """Workers always awake, of a dedicated index; each answers whole queries, all read the same files.
-    Default 1. With 0 no worker is kept awake, and reading fails with FAILED_PRECONDITION.
+    Default 1. With 0 there is no worker, and reading fails with FAILED_PRECONDITION; writing and
+    counting go on. The replicas of all indexes are at most one fewer than the server's workers.
     """
     node_type: _builtins.str
     """Kept for clients that send one, and without effect: "b1" or "t1". Default "b1"."""
@@ -680,8 +681,9 @@ class CreateIndexRequest(_message.Message):
     vector_type: Global___VectorType.ValueType
     """Default VECTOR_TYPE_DENSE."""
     source_collection: _builtins.str
-    """Creates the index with what a collection of the same dimension, metric and vector type holds.
-    Dimension and metric that are left out are the collection's.
+    """Creates the index with what a collection of the same dimension and vector type holds: records,
+    namespaces and their schemas. LSNs go on from the collection's. Of dimension, metric and schema,
+    what is left out is the collection's. An index with pods takes one of its own environment only.
     """
     @_builtins.property
     def spec(self) -> Global___Spec:

@@ -146,7 +146,8 @@ class ControlServiceServicer(object):
 
     def WakeIndex(self, request, context):
         """Wakes an index ahead of its first query. When it returns, a worker has opened the index and
-        answered; the idle clock starts. An index that is awake stays awake, its idle clock reset.
+        answered; the idle clock starts. An index that is awake stays awake, its idle clock reset. Of one
+        with dedicated replicas, all have answered; of one with 0 replicas, none can: FAILED_PRECONDITION.
         Fails with NOT_FOUND, DATA_LOSS (the stored data is damaged; the message names the file) and
         RESOURCE_EXHAUSTED (no worker can be admitted before the deadline).
         """
@@ -166,9 +167,12 @@ class ControlServiceServicer(object):
 
     def CreateCollection(self, request, context):
         """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
-        the same records, and stays when the index is deleted. When it returns, the collection is durable
-        and ready. Wakes nothing. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a
-        collection has this name, RESOURCE_EXHAUSTED when the disk is full (nothing is left behind).
+        the same records, and stays when the index is deleted. It holds every write that was acknowledged
+        before the call, and may hold some that were acknowledged during it. When it returns, the
+        collection is durable and ready. Wakes nothing: what is still in the log is folded first, which can
+        take a second. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
+        has this name, RESOURCE_EXHAUSTED when the disk is full, DATA_LOSS when the index is damaged
+        (nothing is left behind).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

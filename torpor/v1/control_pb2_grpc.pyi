@@ -76,7 +76,8 @@ class ControlServiceStub:
     """
     WakeIndex: _grpc.UnaryUnaryMultiCallable[_control_pb2.WakeIndexRequest, _control_pb2.WakeIndexResponse]
     """Wakes an index ahead of its first query. When it returns, a worker has opened the index and
-    answered; the idle clock starts. An index that is awake stays awake, its idle clock reset.
+    answered; the idle clock starts. An index that is awake stays awake, its idle clock reset. Of one
+    with dedicated replicas, all have answered; of one with 0 replicas, none can: FAILED_PRECONDITION.
     Fails with NOT_FOUND, DATA_LOSS (the stored data is damaged; the message names the file) and
     RESOURCE_EXHAUSTED (no worker can be admitted before the deadline).
     """
@@ -88,9 +89,12 @@ class ControlServiceStub:
     """
     CreateCollection: _grpc.UnaryUnaryMultiCallable[_control_pb2.CreateCollectionRequest, _control_pb2.CreateCollectionResponse]
     """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
-    the same records, and stays when the index is deleted. When it returns, the collection is durable
-    and ready. Wakes nothing. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a
-    collection has this name, RESOURCE_EXHAUSTED when the disk is full (nothing is left behind).
+    the same records, and stays when the index is deleted. It holds every write that was acknowledged
+    before the call, and may hold some that were acknowledged during it. When it returns, the
+    collection is durable and ready. Wakes nothing: what is still in the log is folded first, which can
+    take a second. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
+    has this name, RESOURCE_EXHAUSTED when the disk is full, DATA_LOSS when the index is damaged
+    (nothing is left behind).
     """
     ListCollections: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListCollectionsRequest, _control_pb2.ListCollectionsResponse]
     """Lists all collections by name, in byte order."""
@@ -134,7 +138,8 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """
     WakeIndex: _aio.UnaryUnaryMultiCallable[_control_pb2.WakeIndexRequest, _control_pb2.WakeIndexResponse]  # type: ignore[assignment]
     """Wakes an index ahead of its first query. When it returns, a worker has opened the index and
-    answered; the idle clock starts. An index that is awake stays awake, its idle clock reset.
+    answered; the idle clock starts. An index that is awake stays awake, its idle clock reset. Of one
+    with dedicated replicas, all have answered; of one with 0 replicas, none can: FAILED_PRECONDITION.
     Fails with NOT_FOUND, DATA_LOSS (the stored data is damaged; the message names the file) and
     RESOURCE_EXHAUSTED (no worker can be admitted before the deadline).
     """
@@ -146,9 +151,12 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """
     CreateCollection: _aio.UnaryUnaryMultiCallable[_control_pb2.CreateCollectionRequest, _control_pb2.CreateCollectionResponse]  # type: ignore[assignment]
     """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
-    the same records, and stays when the index is deleted. When it returns, the collection is durable
-    and ready. Wakes nothing. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a
-    collection has this name, RESOURCE_EXHAUSTED when the disk is full (nothing is left behind).
+    the same records, and stays when the index is deleted. It holds every write that was acknowledged
+    before the call, and may hold some that were acknowledged during it. When it returns, the
+    collection is durable and ready. Wakes nothing: what is still in the log is folded first, which can
+    take a second. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
+    has this name, RESOURCE_EXHAUSTED when the disk is full, DATA_LOSS when the index is damaged
+    (nothing is left behind).
     """
     ListCollections: _aio.UnaryUnaryMultiCallable[_control_pb2.ListCollectionsRequest, _control_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """Lists all collections by name, in byte order."""
@@ -225,7 +233,8 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.WakeIndexResponse, _abc.Awaitable[_control_pb2.WakeIndexResponse]]:
         """Wakes an index ahead of its first query. When it returns, a worker has opened the index and
-        answered; the idle clock starts. An index that is awake stays awake, its idle clock reset.
+        answered; the idle clock starts. An index that is awake stays awake, its idle clock reset. Of one
+        with dedicated replicas, all have answered; of one with 0 replicas, none can: FAILED_PRECONDITION.
         Fails with NOT_FOUND, DATA_LOSS (the stored data is damaged; the message names the file) and
         RESOURCE_EXHAUSTED (no worker can be admitted before the deadline).
         """
@@ -249,9 +258,12 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.CreateCollectionResponse, _abc.Awaitable[_control_pb2.CreateCollectionResponse]]:
         """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
-        the same records, and stays when the index is deleted. When it returns, the collection is durable
-        and ready. Wakes nothing. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a
-        collection has this name, RESOURCE_EXHAUSTED when the disk is full (nothing is left behind).
+        the same records, and stays when the index is deleted. It holds every write that was acknowledged
+        before the call, and may hold some that were acknowledged during it. When it returns, the
+        collection is durable and ready. Wakes nothing: what is still in the log is folded first, which can
+        take a second. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
+        has this name, RESOURCE_EXHAUSTED when the disk is full, DATA_LOSS when the index is damaged
+        (nothing is left behind).
         """
 
     @_abc_1.abstractmethod

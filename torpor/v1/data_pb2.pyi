@@ -33,7 +33,8 @@ A filter is an object whose keys are metadata fields, all of which must match:
   {"field": {"$exists": true}}                   the record has the field, or with false has not
   {"$and": [filter, ...]}, {"$or": [...]}        all of the filters, one of the filters
 Several operators of one field must all match. At most 16 levels of $and and $or, 1,000 conditions
-and 10,000 values. Where a namespace has a schema, filters may use its fields only.
+and 10,000 values. Where a namespace has a schema, filters may use its fields only; elsewhere those of
+the index's schema, if that names any.
 
 Lists come in pages. A page's token names its last entry, so pages hold nothing twice, and miss
 nothing that existed throughout; what is written meanwhile may be seen or not. A token works with
@@ -46,6 +47,7 @@ Besides the codes named at each rpc, any call can fail with
   PERMISSION_DENIED   the key has not the scope read, or write, that the rpc wants, or is not for
                       this index, which need not exist
   NOT_FOUND           there is no index of this name, or at this address
+  FAILED_PRECONDITION the index has 0 dedicated replicas: it can be written, counted, and not read
   RESOURCE_EXHAUSTED  a queue, the disk or the limit on workers is full; try again later
   DEADLINE_EXCEEDED   the caller's deadline passed; a write may still be committed
   CANCELLED           the caller cancelled; a write may still be committed
@@ -283,7 +285,7 @@ class DeleteRequest(_message.Message):
     def filter(self) -> _struct_pb2.Struct:
         """Deletes the records that match; not empty. Wakes nothing: which records match is decided by the
         deletion's place in the order of writes, and worked out when the index is next read or folded.
-        A filter that the namespace's schema forbids deletes nothing.
+        A filter that the schema of the namespace or index forbids deletes nothing.
         """
 
     def __init__(
@@ -1378,7 +1380,9 @@ class CreateNamespaceRequest(_message.Message):
     """The index, where call metadata does not name it."""
     @_builtins.property
     def schema(self) -> Global___MetadataSchema:
-        """The fields that filters may use, each of 1 to 64 bytes; not empty. Without a schema, all."""
+        """The fields that filters may use, each of 1 to 64 bytes; not empty. Without a schema, those
+        that the index's schema names; all, if it names none.
+        """
 
     def __init__(
         self,
