@@ -91,8 +91,8 @@ class ControlServiceStub:
     """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
     the same records, and stays when the index is deleted. It holds every write that was acknowledged
     before the call, and may hold some that were acknowledged during it. When it returns, the
-    collection is durable and ready. Wakes nothing: what is still in the log is folded first, which can
-    take a second. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
+    collection is durable and ready. Wakes nothing: what is still in the log is folded first, which takes
+    until a builder is free, and up to a second then. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
     has this name, RESOURCE_EXHAUSTED when the disk is full, DATA_LOSS when the index is damaged
     (nothing is left behind).
     """
@@ -153,8 +153,8 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
     the same records, and stays when the index is deleted. It holds every write that was acknowledged
     before the call, and may hold some that were acknowledged during it. When it returns, the
-    collection is durable and ready. Wakes nothing: what is still in the log is folded first, which can
-    take a second. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
+    collection is durable and ready. Wakes nothing: what is still in the log is folded first, which takes
+    until a builder is free, and up to a second then. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
     has this name, RESOURCE_EXHAUSTED when the disk is full, DATA_LOSS when the index is damaged
     (nothing is left behind).
     """
@@ -260,8 +260,8 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
         the same records, and stays when the index is deleted. It holds every write that was acknowledged
         before the call, and may hold some that were acknowledged during it. When it returns, the
-        collection is durable and ready. Wakes nothing: what is still in the log is folded first, which can
-        take a second. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
+        collection is durable and ready. Wakes nothing: what is still in the log is folded first, which takes
+        until a builder is free, and up to a second then. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
         has this name, RESOURCE_EXHAUSTED when the disk is full, DATA_LOSS when the index is damaged
         (nothing is left behind).
         """
