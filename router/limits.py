@@ -13,10 +13,6 @@ MESSAGE_BYTES_MAX = 64 * MIB
 # The body of one REST request: 1,000 vectors of 1,536 dimensions, 20 characters each. Parsed, the worst
 # JSON of this size (of empty lists) is twenty times as large for a moment.
 REST_BODY_BYTES_MAX = 32 * MIB
-# What the server holds of all bodies, arriving and being answered.
-REST_BODIES_BYTES_MAX = 256 * MIB
-# How long a body may take to arrive: 32 MiB over 2 Mbit/s.
-REST_BODY_SECONDS_MAX = 120.0
 
 # Requests of one connection that may be unanswered; HTTP/2 holds back the rest at the client.
 CONNECTION_STREAMS_MAX = 1_024
@@ -42,6 +38,9 @@ HEADER_BLOCK_BYTES_MAX = 16 << 10
 HEADER_LIST_BYTES_MAX = 32 << 10
 # What an error says, encoded; clients refuse headers of more than 8 KiB.
 STATUS_MESSAGE_BYTES_MAX = 4 << 10
+# The head of a request over HTTP/1.1. A fetch names its records in the target, of which the parser takes
+# 64 KiB: 1,000 ids of 60 characters.
+HTTP1_HEAD_BYTES_MAX = (64 << 10) + HEADER_LIST_BYTES_MAX
 # A request over HTTP/1.1, with its head and whatever it is encoded with.
 HTTP1_REQUEST_BYTES_MAX = MESSAGE_BYTES_MAX + MIB
 # CONTINUATION frames of one block; clients send none.
@@ -130,11 +129,11 @@ LIST_NAMESPACES_PAGE_MAX = 100
 IDLE_SECONDS_MIN = 0.05
 IDLE_SECONDS_MAX = 86_400.0
 
-assert REST_BODY_BYTES_MAX <= MESSAGE_BYTES_MAX
-assert REST_BODIES_BYTES_MAX >= 8 * REST_BODY_BYTES_MAX
+assert REST_BODY_BYTES_MAX < HTTP1_REQUEST_BYTES_MAX
 assert MESSAGE_BYTES_MAX >= BATCH_BYTES_MAX
 assert CONNECTION_HELD_BYTES_MAX >= 2 * MESSAGE_BYTES_MAX
 assert CONNECTION_HELD_BYTES_MAX < SERVER_REQUEST_BYTES_MAX < CONNECTIONS_HELD_BYTES_MAX
+assert HTTP1_HEAD_BYTES_MAX < HTTP1_REQUEST_BYTES_MAX
 assert REMEMBERED_BLOCKS_BYTES_MAX <= HEADER_LIST_BYTES_MAX
 assert HEADER_BLOCK_BYTES_MAX <= HEADER_LIST_BYTES_MAX < FRAME_BYTES_MAX
 assert PATIENCE_FRAMES > CONNECTION_STREAMS_MAX
