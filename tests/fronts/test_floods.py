@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from router import limits
+from router.call import Call, Reply
 from router.http2.connection import Http2Connection
 from tests.fronts import handlers
 from tests.fronts.conftest import Own
@@ -101,7 +102,7 @@ async def test_resets_do_not_make_more_work_at_once_than_waiting_does(own: Own) 
     peer = await own.peer()
     stubborn = asyncio.Event()
 
-    async def linger(body: bytes, call: object) -> object:
+    async def linger(body: bytes, call: Call) -> Reply:
         own.service.running += 1
         try:
             await stubborn.wait()
@@ -110,7 +111,8 @@ async def test_resets_do_not_make_more_work_at_once_than_waiting_does(own: Own) 
             own.service.running -= 1
         raise AssertionError("it was cancelled")
 
-    own.front._calls._handlers = {handlers.SLOW: linger}  # type: ignore[dict-item]
+    assert own.front._calls is not None
+    own.front._calls._handlers = {handlers.SLOW: linger}
     last = 2 * limits.CONNECTION_STREAMS_MAX + 101
     for stream in range(1, last, 2):
         await peer.send(peer.call(stream, b"", path=handlers.SLOW))

@@ -257,6 +257,7 @@ async def test_what_is_not_one_message_is_refused(own: Own, body: bytes, status:
         ({"content_type": "application/json"}, "415"),
         ({"content_type": "application/grpcx"}, "415"),
         ({":method": "GET"}, "405"),
+        ({"content_type": "application/json", "path": "/sleepless"}, "200"),
         ({"grpc_encoding": "gzip"}, "12"),
         ({"grpc_timeout": "soon"}, "3"),
         ({"grpc_timeout": "123456789S"}, "3"),
