@@ -2,11 +2,13 @@
 
 import asyncio
 
+from router.application_stream import ApplicationRequest
 from router.call import Application, Handlers, services_of
 from router.connections import Connections
 from router.health import health_handlers
 from router.http1 import Http1, Http1Connection
 from router.http2.connection import Http2Connection
+from router.http2.stream import Exchange, Stream
 from router.limits import STOP_GRACE_SECONDS
 from router.listener import Listener
 from router.reflection import REFLECTION_PATHS, Reflection
@@ -23,7 +25,7 @@ class TorporFront:
         self._loop = asyncio.get_running_loop()
         self._connections = Connections(self._loop)
         self._listener = Listener(self._accepted, certificates)
-        self._calls = Calls(self._loop, {}, {})
+        self._calls: Calls | None = None
         self._http1: Http1 | None = None
 
     def bind(self, address: str) -> int:
@@ -35,12 +37,18 @@ class TorporFront:
         """Answers from now on."""
         services = services_of(handlers)
         reflection = Reflection(services)
+        self._http1 = http1 = Http1(application, self._connections)
+
+        def open_other(stream: Stream) -> Exchange:
+            fields = http1.state.default_headers
+            return ApplicationRequest(self._loop, application, stream, fields)
+
         self._calls = Calls(
             self._loop,
             {**handlers, **health_handlers(services)},
             dict.fromkeys(REFLECTION_PATHS, reflection.answer),
+            open_other,
         )
-        self._http1 = Http1(application, self._connections)
         await self._listener.start()
 
     async def add_port(self, port: int) -> None:
@@ -60,6 +68,7 @@ class TorporFront:
         return Sniffer(self._connections, self._speak_http2, self._speak_http1)
 
     def _speak_http2(self) -> Http2Connection:
+        assert self._calls is not None, "nothing is accepted before start"
         made = Http2Connection(self._connections, self._calls.open)
         self._connections.add(made)
         return made

@@ -25,7 +25,8 @@ _PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 # What goes ahead of a message: whether it is compressed, and its length.
 PREFIX_BYTES = 5
-
+# The block that ends a request for a method of gRPC that is not gRPC's.
+NOT_GRPC = encode(((b":status", b"415"), (b"accept", b"application/grpc")))
 # Entry 8 of the static table is `:status: 200`.
 ANSWER = b"\x88" + encode(((b"content-type", b"application/grpc"),))
 OK = encode(((b"grpc-status", b"0"),))
@@ -33,8 +34,12 @@ OK = encode(((b"grpc-status", b"0"),))
 
 @dataclass(frozen=True, slots=True)
 class CallHead:
-    """What the headers of a call say. `refusal`, if there is one, is the block that ends it at once."""
+    """What the headers of a request say.
 
+    `is_grpc` is false if it is no call at all; `refusal` is the block that ends one, if there is any.
+    """
+
+    is_grpc: bool
     metadata: dict[str, str]
     timeout_ns: int | None
     refusal: bytes | None
@@ -51,9 +56,8 @@ def read_head(headers: RequestHeaders) -> CallHead:
     }
     timeout_ns = None
     refusal = None
-    if kind != _CONTENT_TYPE and not kind.startswith((_CONTENT_TYPE + "+", _CONTENT_TYPE + ";")):
-        refusal = encode(((b":status", b"415"), (b"accept", b"application/grpc")))
-    elif headers.method != "POST":
+    is_grpc = kind == _CONTENT_TYPE or kind.startswith((_CONTENT_TYPE + "+", _CONTENT_TYPE + ";"))
+    if headers.method != "POST":
         refusal = encode(((b":status", b"405"), (b"allow", b"POST")))
     elif (encoding := fields.get("grpc-encoding", "identity")) != "identity":
         refusal = failed(
@@ -67,7 +71,7 @@ def read_head(headers: RequestHeaders) -> CallHead:
             refusal = failed(Code.INVALID_ARGUMENT, f"grpc-timeout is {timeout!r}; see gRPC.")
         else:
             timeout_ns = int(parsed[1]) * _NANOSECONDS[parsed[2]]
-    return CallHead(metadata, timeout_ns, refusal)
+    return CallHead(is_grpc, metadata, timeout_ns, refusal)
 
 
 def answer_head(metadata: tuple[tuple[str, str], ...]) -> bytes:

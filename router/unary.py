@@ -9,6 +9,7 @@ from router.dialogue import Dialogue
 from router.errors import Code
 from router.grpc_wire import (
     ANSWER,
+    NOT_GRPC,
     OK,
     PREFIX_BYTES,
     CallHead,
@@ -17,7 +18,7 @@ from router.grpc_wire import (
     framed,
     read_head,
 )
-from router.http2.stream import Exchange, Stream
+from router.http2.stream import Exchange, Opener, Stream
 from router.limits import MESSAGE_BYTES_MAX
 
 
@@ -29,11 +30,13 @@ class Calls:
         loop: asyncio.AbstractEventLoop,
         handlers: Handlers,
         dialogues: Mapping[str, Callable[[bytes], bytes]],
+        open_other: Opener,
     ) -> None:
-        """Both are served by the path of the request."""
+        """`handlers` and `dialogues` are by path; `open_other` takes requests that are not gRPC's."""
         self.loop = loop
+        self._handlers = handlers
         self._dialogues = dialogues
-        self._handlers: Mapping[str, Handler] = handlers
+        self._open_other = open_other
         # Tasks whose caller is gone and that have not ended yet.
         self._lingering: set[asyncio.Task[None]] = set()
 
@@ -43,17 +46,21 @@ class Calls:
         head: CallHead | None = headers.meaning
         if head is None:
             head = headers.meaning = read_head(headers)
-        if head.refusal is not None:
-            stream.send(trailers=head.refusal)
-            return _REFUSED
         handler = self._handlers.get(headers.path)
-        if handler is None:
-            if headers.path in self._dialogues:
-                return Dialogue(stream, self._dialogues[headers.path])
+        if not head.is_grpc:
+            if handler is None:
+                return self._open_other(stream)
+            stream.send(trailers=NOT_GRPC)
+        elif head.refusal is not None:
+            stream.send(trailers=head.refusal)
+        elif handler is not None:
+            return UnaryCall(self, stream, head, handler)
+        elif headers.path in self._dialogues:
+            return Dialogue(stream, self._dialogues[headers.path])
+        else:
             message = f"The method {headers.path} does not exist."
             stream.send(trailers=failed(Code.UNIMPLEMENTED, message))
-            return _REFUSED
-        return UnaryCall(self, stream, head, handler)
+        return _REFUSED
 
     def cancel(self, task: "asyncio.Task[None]", stream: Stream) -> None:
         """Cancels a task, and keeps it until it has ended."""

@@ -76,10 +76,8 @@ _HELLO = settings(
 _WINDOW_STEP = CONNECTION_WINDOW_BYTES // 4
 # How many streams that we ended early are remembered.
 _SHUT_MAX = 2 * CONNECTION_STREAMS_MAX
-# What a peer earns with a request that is answered, for resets, pings and small parts of bodies; and
-# with the bytes of an answer, for the window updates that a reader sends.
-_EARNED_BY_REQUEST = 4
-_BYTES_EARN_ONE = 4_096
+# What a peer earns with a request that is answered: resets, pings, small parts of its body.
+_EARNED_BY_ANSWER = 4
 
 
 class Http2Connection(asyncio.Protocol):
@@ -120,7 +118,7 @@ class Http2Connection(asyncio.Protocol):
         self._transport = transport
         transport.set_write_buffer_limits(high=OUTPUT_BYTES)
         self.local = transport.get_extra_info("sockname")[:2]
-        self._output = Output(self._loop, transport, self._answered)
+        self._output = Output(self._loop, transport, self._patience, self._answered)
         self._output.write(_HELLO)
 
     def data_received(self, data: bytes) -> None:
@@ -154,6 +152,7 @@ class Http2Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there any more."""
         self._closing_since = self._loop.time()
+        self._output.close()
         for stream in list(self._streams.values()):
             self._cancel(stream)
         self._connections.remove(self)
@@ -204,6 +203,7 @@ class Http2Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         self._output.flush()
+        self._output.close()
         self._transport.abort()
 
     # What streams call
@@ -212,7 +212,6 @@ class Http2Connection(asyncio.Protocol):
         """See Stream, as for the others here."""
         if stream.closed:
             return
-        self._patience.earn(_EARNED_BY_REQUEST + len(body) // _BYTES_EARN_ONE)
         waiting = self._output.send(stream, block, body, trailers)
         if waiting:
             self._hold(stream, waiting)
@@ -407,6 +406,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _answered(self, stream: Stream) -> None:
         """The answer of a stream is sent."""
+        self._patience.earn(_EARNED_BY_ANSWER)
         if not stream.ended:
             self._output.write(reset(stream.number, ErrorCode.NO_ERROR))
             self._shut_early(stream.number, stream.receive_window)

@@ -38,6 +38,7 @@ class RequestHeaders:
     """
 
     method: str
+    scheme: str
     path: str
     authority: str
     fields: Mapping[str, str]
@@ -148,11 +149,12 @@ def _request(headers: list[tuple[bytes, bytes]]) -> RequestHeaders:
         ):
             raise StreamFailed(ErrorCode.PROTOCOL_ERROR)
         fields[name.decode("latin-1")] = value.decode("latin-1")
-    method, path = pseudo.get(b":method"), pseudo.get(b":path")
-    if not method or not path or b":scheme" not in pseudo:
+    method, scheme, path = map(pseudo.get, (b":method", b":scheme", b":path"))
+    if not (method and scheme and path):
         raise StreamFailed(ErrorCode.PROTOCOL_ERROR)
     length = fields.get("content-length")
     if length is not None and not (length.isascii() and length.isdecimal() and len(length) < 19):
         raise StreamFailed(ErrorCode.PROTOCOL_ERROR)
     authority = pseudo.get(b":authority") or fields.get("host", "")
-    return RequestHeaders(method, path, authority, fields, None if length is None else int(length))
+    size = None if length is None else int(length)
+    return RequestHeaders(method, scheme, path, authority, fields, size)

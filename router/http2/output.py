@@ -23,10 +23,13 @@ from router.http2.frames import (
     head,
 )
 from router.http2.headers import TABLE_UNUSED
+from router.http2.patience import Patience
 from router.http2.stream import Stream
 from router.limits import OUTPUT_BYTES
 
 _FRAME_BYTES_SENT_MAX = 4 * FRAME_BYTES
+# What a peer earns by reading: the updates of two windows, and more.
+_EARNED_BY_FRAME = 4
 
 
 class Output:
@@ -36,14 +39,17 @@ class Output:
         self,
         loop: asyncio.AbstractEventLoop,
         transport: asyncio.Transport,
+        patience: Patience,
         finished: Callable[[Stream], None],
     ) -> None:
         self._loop = loop
         self._transport = transport
+        self._patience = patience
         self._finished = finished
         self._pieces: list[bytes | memoryview] = []
         self._pieces_bytes = 0
         self._scheduled = False
+        self._closed = False
         self._window = INITIAL_WINDOW
         self._frame_bytes = FRAME_BYTES
         self._block_start = TABLE_UNUSED
@@ -87,8 +93,7 @@ class Output:
                     self._ready[stream.number] = stream
         if trailers is not None:
             if stream.body is None:
-                self._headers(stream.number, END_HEADERS | END_STREAM, trailers)
-                self._finished(stream)
+                self._end(stream, trailers)
             else:
                 stream.trailers = trailers
         if not self._scheduled:
@@ -104,6 +109,8 @@ class Output:
     def flush(self) -> None:
         """Writes what there is."""
         self._scheduled = False
+        if self._closed:
+            return
         if self._ready and self.paused_at is None and self._window > 0:
             self._pump()
         pieces = self._pieces
@@ -114,6 +121,10 @@ class Output:
         if self._ready and self.paused_at is None and self._window > 0 and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self.flush)
+
+    def close(self) -> None:
+        """The connection is gone; nothing is written any more."""
+        self._closed = True
 
     def pause(self) -> None:
         """The socket takes no more."""
@@ -179,10 +190,18 @@ class Output:
 
     def _data(self, stream: Stream, part: bytes | memoryview) -> None:
         size = len(part)
+        self._patience.earn(_EARNED_BY_FRAME)
         stream.send_window -= size
         self._window -= size
         self._pieces += (head(DATA, 0, stream.number, size), part)
         self._pieces_bytes += size
+
+    def _end(self, stream: Stream, trailers: bytes) -> None:
+        if trailers:
+            self._headers(stream.number, END_HEADERS | END_STREAM, trailers)
+        else:
+            self._pieces.append(head(DATA, END_STREAM, stream.number, 0))
+        self._finished(stream)
 
     def _pump(self) -> None:
         """Lets streams take turns until the windows, or this turn's share of the socket, are used up."""
@@ -203,5 +222,4 @@ class Output:
                 continue
             stream.body = None
             if stream.trailers is not None:
-                self._headers(number, END_HEADERS | END_STREAM, stream.trailers)
-                self._finished(stream)
+                self._end(stream, stream.trailers)

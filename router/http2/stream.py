@@ -96,7 +96,8 @@ class Stream:
     def send(self, block: bytes = b"", body: bytes = b"", trailers: bytes | None = None) -> None:
         """Sends a header block, a part of the body and, at the end, the trailers.
 
-        Each may be absent; trailers end the answer, and the stream is closed when all of it is sent.
+        Each may be absent; trailers, even empty ones, end the answer, and the stream is closed when all
+        of it is sent.
         What is sent on a closed stream is dropped.
         """
         self._connection.send(self, block, body, trailers)

@@ -3,14 +3,14 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import grpc
 import pytest
 
 from router.front_torpor import TorporFront
 from tests.fronts.handlers import TestService, application
-from tests.fronts.peer import Peer, Plain
+from tests.fronts.peer import PATIENCE_SECONDS, Peer, Plain
 
 MESSAGE_OPTIONS = [
     ("grpc.max_send_message_length", 128 << 20),
@@ -74,6 +74,12 @@ class Own:
         made = Plain(*await asyncio.open_connection("127.0.0.1", self.port))
         self._peers.append(made)
         return made
+
+    async def until(self, what: Callable[[], bool]) -> None:
+        """Waits for something to become true."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not what():  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.005)
 
     def later(self, seconds: float) -> None:
         """As if so much time had passed: ends what has taken too long."""

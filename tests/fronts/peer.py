@@ -155,7 +155,7 @@ class Peer(Plain):
             if got.kind == DATA:
                 body += got.payload
             if got.flags & END_STREAM:
-                return self.headers.get("grpc-status", self.headers[":status"]), body[5:]
+                return self.headers.get("grpc-status") or self.headers[":status"], body[5:]
 
     async def ending(self) -> int | None:
         """The code of the GOAWAY with which the server closes; None if it closes without."""
