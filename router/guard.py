@@ -5,12 +5,12 @@ method is for is said in one table; a method that is not in it cannot be served.
 for, the services find out: they ask `check_index` before they touch one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from router.call import Call, Handler, Handlers, Reply
 from router.errors import PermissionDenied
 from router.keyring import Keyring
-from router.keys import Scope
+from router.keys import Key, Scope
 
 KEY_METADATA = "api-key"
 
@@ -53,6 +53,11 @@ def guarded(handlers: Handlers, keys: Keyring) -> Handlers:
     return {path: _guarded(path, handler, keys) for path, handler in handlers.items()}
 
 
+def admission(keys: Keyring) -> Callable[[Call], Key]:
+    """A function that raises Unauthenticated for callers without a key, before there is a request."""
+    return lambda call: keys.find(call.metadata.get(KEY_METADATA, ""))
+
+
 def check_index(call: Call, name: str) -> None:
     """Raises PermissionDenied if the caller's key is not for an index of this name.
 
@@ -73,10 +78,11 @@ def check_collections(call: Call) -> None:
 def _guarded(path: str, handler: Handler, keys: Keyring) -> Handler:
     method = path.rpartition("/")[2]
     scope = _SCOPES[method]
+    admit = admission(keys)
     of_collections = method in _OF_COLLECTIONS
 
     async def handle(body: bytes, call: Call) -> Reply:
-        key = keys.find(call.metadata.get(KEY_METADATA, ""))
+        key = admit(call)
         if scope is not None and scope not in key.scopes:
             raise PermissionDenied(
                 f"The API key {key.id} has not the scope {scope.value!r}, which {method} wants."

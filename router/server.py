@@ -15,7 +15,7 @@ from router.collection_store import CollectionStore
 from router.collections import Collections
 from router.control import ControlService
 from router.data import DataService
-from router.guard import guarded
+from router.guard import admission, guarded
 from router.index import Machinery
 from router.index_ports import IndexPorts
 from router.keyring import Keyring
@@ -102,8 +102,9 @@ class Server:
         }
         if keys is not None:
             handlers = guarded(handlers, keys)
+        application = App(handlers, None if keys is None else admission(keys))
         try:
-            await front.start(handlers, App(handlers))
+            await front.start(handlers, application)
             if ports is not None:
                 await ports.open_all(node.rows())
             host = settings.listen.rpartition(":")[0]
