@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from router.descriptors import raise_descriptor_limit
 from router.errors import CannotListen
 from router.memory import limit_heaps
 from router.settings import BadSettings, read_settings
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     from router.server import Server
 
     limit_heaps()
+    raise_descriptor_limit()
     try:
         uvloop.run(Server.serve(settings))
     except (CannotListen, StorageError) as error:

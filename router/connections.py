@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from router.descriptors import descriptor_limit
 from router.limits import (
     CONNECTION_HELD_BYTES_MAX,
     CONNECTIONS_HELD_BYTES_MAX,
@@ -39,7 +40,7 @@ class Connections:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.draining = False
+        self._descriptors = descriptor_limit()
         self._all: set[Connection] = set()
         # What all of them hold.
         self.held = 0
@@ -53,7 +54,8 @@ class Connections:
     def add(self, connection: Connection) -> None:
         """Takes in a new connection; if there are too many, the one longest idle has to go."""
         self._all.add(connection)
-        if len(self._all) > CONNECTIONS_MAX:
+        # Half of the descriptors are for logs, workers and segments.
+        if len(self._all) > min(CONNECTIONS_MAX, self._descriptors // 2):
             idle = [(since, one) for one in self._all if (since := one.idle_since()) is not None]
             _, longest = min(idle, key=lambda item: item[0], default=(0.0, connection))
             self.remove(longest)
@@ -85,7 +87,6 @@ class Connections:
 
     async def drain(self, seconds: float) -> None:
         """Lets every connection finish what it has, for a bounded time, and closes them all."""
-        self.draining = True
         for one in list(self._all):
             one.drain()
         if self._all:
