@@ -53,6 +53,13 @@ class GrpcioFront(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic 
         self._methods |= dict.fromkeys(REFLECTION_PATHS, reflection)
         await self._server.start()
 
+    async def add_port(self, port: int) -> None:
+        """Raises CannotListen: grpcio takes no port once it has started."""
+        raise CannotListen("The front grpcio cannot listen on a port of an index's own.")
+
+    def remove_port(self, port: int) -> None:
+        """There is none."""
+
     async def stop(self) -> None:
         """Refuses new calls at once and lets those in flight finish, for a bounded time."""
         await self._server.stop(STOP_GRACE_SECONDS)
