@@ -9,6 +9,7 @@ import sys
 import uvloop
 
 from router.call import Application, Call, Front, Handlers, Message, Reply
+from router.memory import limit_heaps
 
 ECHO = "/bench.Echo/Echo"
 SINK = "/bench.Echo/Sink"
@@ -49,4 +50,5 @@ async def serve(name: str, handlers: Handlers, application: Application = _no_ap
 
 
 if __name__ == "__main__":
+    limit_heaps()
     uvloop.run(serve(sys.argv[1], {ECHO: _echo, SINK: _sink}))

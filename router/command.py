@@ -2,10 +2,10 @@
 
 import logging
 import os
-import resource
 import sys
 from collections.abc import Sequence
 
+from router.descriptors import raise_descriptor_limit
 from router.errors import CannotListen
 from router.keys_file import BadKeysFile
 from router.memory import limit_heaps
@@ -32,16 +32,10 @@ def main(arguments: Sequence[str]) -> int:
     from router.server import Server
 
     limit_heaps()
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     try:
         uvloop.run(Server.serve(settings))
     except (BadKeysFile, CannotListen, StorageError) as error:
         print(f"torpor serve: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _raise_descriptor_limit() -> None:
-    """Each connection, and each port of an index, takes one; many systems allow 1,024 unless asked."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
-from router.call import Call, Handler, Handlers, failure_of
+from router.call import Call, Handler, Handlers, Reply, failure_of
 from router.dialogue import Dialogue
 from router.errors import Code
 from router.grpc_wire import (
@@ -140,23 +140,24 @@ class UnaryCall:
     async def _run(self, message: bytes, call: Call) -> None:
         stream = self._stream
         try:
-            reply = await self._handler(message, call)
+            self._answer(await self._handler(message, call))
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - failure_of logs what is not the caller's concern
             code, said = failure_of(error)
             stream.send(trailers=failed(code, said))
-        else:
-            size = len(reply.body)
-            if size > MESSAGE_BYTES_MAX:
-                said = f"The answer has {size} bytes; at most {MESSAGE_BYTES_MAX}."
-                stream.send(trailers=failed(Code.RESOURCE_EXHAUSTED, said))
-            else:
-                head = answer_head(reply.metadata) if reply.metadata else ANSWER
-                stream.send(head, framed(reply.body), OK)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+
+    def _answer(self, reply: Reply) -> None:
+        size = len(reply.body)
+        if size > MESSAGE_BYTES_MAX:
+            said = f"The answer has {size} bytes; at most {MESSAGE_BYTES_MAX}."
+            self._stream.send(trailers=failed(Code.RESOURCE_EXHAUSTED, said))
+        else:
+            head = answer_head(reply.metadata) if reply.metadata else ANSWER
+            self._stream.send(head, framed(reply.body), OK)
 
     def _read_prefix(self, start: bytes) -> bool:
         """Takes the length of the message; False if the call is refused because of it."""

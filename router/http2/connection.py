@@ -185,7 +185,6 @@ class Http2Connection(asyncio.Protocol):
         stream = max(self._streams.values(), key=lambda one: one.held, default=None)
         if stream is None:
             return
-        log.warning("request_shed bytes=%d path=%s", stream.held, stream.headers.path)
         if stream.body is not None or stream.exchange is None:
             self.stream_failed(stream.number, ErrorCode.ENHANCE_YOUR_CALM)
         else:
