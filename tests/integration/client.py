@@ -93,6 +93,7 @@ def wait_until(what: Callable[[], Answer], seconds: float = 10.0) -> Answer:
 
 def fold(client: Client, name: str) -> None:
     """Puts an index to sleep with a log that is worth folding, and waits until it is folded."""
+    others = set(workers(client.server))
     # To replay a deletion of ids, be they there or not, costs as much as to replay so many rows.
     nobody = [f"nobody-{number}" for number in range(1_000)]
     client.data.Delete(data_pb2.DeleteRequest(index=name, ids=nobody))
@@ -102,15 +103,13 @@ def fold(client: Client, name: str) -> None:
     quiet_since = time.monotonic()
     # A merge may follow, and before it there is a moment without a builder.
     while time.monotonic() - quiet_since < 0.1:
-        if workers(client.server):
+        if set(workers(client.server)) - others:
             quiet_since = time.monotonic()
         time.sleep(0.01)
 
 
 def _is_folded(client: Client, name: str) -> bool:
     """Whether counting wakes nothing; a worker that it did wake is let go again."""
-    if workers(client.server):
-        return False
     client.count(name)
     if client.state(name) == "asleep":
         return True

@@ -208,7 +208,7 @@ def test_a_filter_that_no_message_can_hold_is_told_to_be_too_deep(
 def test_a_filter_of_just_the_bound_is_taken_by_every_method(shared: Client, one: object) -> None:
     shared.create("bounds", dimension=2)
     ask = partial(data.QueryRequest, filter=one, **GOOD)
-    requests = {
+    requests: dict[str, Any] = {
         "Query": ask(),
         "QueryBatch": data.QueryBatchRequest(queries=[ask()]),
         "Delete": data.DeleteRequest(filter=one),
