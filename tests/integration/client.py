@@ -1,7 +1,7 @@
 """A client of one server, for tests: the stubs, and a few words for what tests say often."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -80,6 +80,16 @@ class Client:
     def count(self, name: str) -> int:
         request = data_pb2.DescribeIndexStatsRequest(index=name)
         return self.data.DescribeIndexStats(request).total_vector_count
+
+
+def pages(call: Callable[..., Any], request: Any) -> Iterator[Any]:
+    """All pages of a list."""
+    while True:
+        response = call(request)
+        yield response
+        if not response.HasField("pagination"):
+            return
+        request.pagination_token = response.pagination.next
 
 
 def wait_until(what: Callable[[], Answer], seconds: float = 10.0) -> Answer:
