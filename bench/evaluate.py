@@ -1,8 +1,8 @@
 """What compiling and evaluating a filter costs, warm and first after a wake; a process of its own.
 
 `python -m bench.evaluate FOLDER FILTER COUNT` prints {"first ms": [...], "warm ms": [...], "rows": n}.
-Like a zygote it imports everything, and forks a child for each wake: fresh maps, files in the page
-cache.
+Like a zygote it imports everything, warms up, and forks a child for each wake: fresh maps, files in the
+page cache.
 """
 
 import gc
@@ -21,6 +21,7 @@ from storage import manifest as manifests
 from storage.files import Files
 from worker.selection import Mask, RowList
 from worker.view import View
+from worker.zygote import warm_up
 
 _WARM = 20
 
@@ -74,6 +75,7 @@ def main() -> None:
     folder, one, count = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
     struct = Struct()
     struct.update(one)
+    warm_up()
     gc.freeze()
     found = [_forked(folder, struct.SerializeToString()) for _ in range(count)]
     json.dump(

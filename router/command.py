@@ -2,10 +2,12 @@
 
 import logging
 import os
+import resource
 import sys
 from collections.abc import Sequence
 
 from router.errors import CannotListen
+from router.keys_file import BadKeysFile
 from router.memory import limit_heaps
 from router.settings import BadSettings, read_settings
 from storage.errors import StorageError
@@ -30,9 +32,16 @@ def main(arguments: Sequence[str]) -> int:
     from router.server import Server
 
     limit_heaps()
+    _raise_descriptor_limit()
     try:
         uvloop.run(Server.serve(settings))
-    except (CannotListen, StorageError) as error:
+    except (BadKeysFile, CannotListen, StorageError) as error:
         print(f"torpor serve: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection, and each port of an index, takes one; many systems allow 1,024 unless asked."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

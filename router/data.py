@@ -8,7 +8,14 @@ from router.errors import ConditionFailed, InvalidArgument
 from router.index import LiveIndex
 from router.namespaces import Namespaces
 from router.node import Node
-from router.plane import Metadata, Plane, lsn_metadata, read_metadata
+from router.plane import (
+    Metadata,
+    Plane,
+    named_by_clients,
+    read_metadata,
+    wake_metadata,
+    write_metadata,
+)
 from router.requests import Answer
 from router.tokens import Tokens
 from router.validate import check_namespace, parse
@@ -29,7 +36,9 @@ from torpor.internal.v1 import frames_pb2 as frames
 from torpor.internal.v1 import twin_pb2 as twin
 from torpor.v1 import data_pb2 as data
 
-_SERVICES = ("torpor.v1.DataService", "VectorService")
+_SERVICE = "torpor.v1.DataService"
+# The same methods as clients of Pinecone call them.
+_CLIENTS_SERVICE = "VectorService"
 _EXACT = "torpor-exact"
 # How many of the ids that failed a condition a message names.
 _CONFLICTS_NAMED = 20
@@ -57,10 +66,13 @@ class DataService:
             "List": self.list_ids,
             **self._namespaces.methods(),
         }
+        bounded = {name: self._plane.bounded(method) for name, method in methods.items()}
         return {
-            f"/{service}/{name}": self._plane.bounded(method)
-            for service in _SERVICES
-            for name, method in methods.items()
+            **{f"/{_SERVICE}/{name}": method for name, method in bounded.items()},
+            **{
+                f"/{_CLIENTS_SERVICE}/{name}": named_by_clients(method)
+                for name, method in bounded.items()
+            },
         }
 
     # Writes
@@ -76,7 +88,7 @@ class DataService:
                 lsn, metadata = outcome.lsn, _decided(outcome, answer)
             else:
                 lsn = await live.write(Kind.UPSERT, body, count)
-                metadata = lsn_metadata(lsn)
+                metadata = write_metadata(lsn)
             live.upserted(count)
         response = data.UpsertResponse(upserted_count=count, lsn=lsn)
         return Reply(response.SerializeToString(), metadata)
@@ -88,7 +100,7 @@ class DataService:
             if not request.HasField("filter"):
                 lsn = await live.write(Kind.UPDATE, body, 1)
                 response = data.UpdateResponse(lsn=lsn)
-                return Reply(response.SerializeToString(), lsn_metadata(lsn))
+                return Reply(response.SerializeToString(), write_metadata(lsn))
             if request.dry_run:
                 return await self._count_matching(request, live, call)
             answer, outcome = await live.decide(
@@ -115,7 +127,7 @@ class DataService:
             kind = check_delete(request)
             rows = live.filter_rows if kind is Kind.DELETE_BY_FILTER else len(request.ids)
             lsn = await live.write(kind, body, rows)
-        return Reply(data.DeleteResponse(lsn=lsn).SerializeToString(), lsn_metadata(lsn))
+        return Reply(data.DeleteResponse(lsn=lsn).SerializeToString(), write_metadata(lsn))
 
     # Reads
 
@@ -227,4 +239,4 @@ def _searched(answer: Answer) -> Metadata:
 
 def _decided(outcome: frames.WriteOutcome, answer: Answer) -> Metadata:
     """What is said ahead of the answer to a write that waited for the worker."""
-    return (*lsn_metadata(outcome.lsn), *read_metadata(answer)[1:])
+    return (*write_metadata(outcome.lsn), *wake_metadata(answer))

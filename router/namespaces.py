@@ -4,7 +4,7 @@ from router.call import Call, Handler, Reply
 from router.errors import AlreadyExists, InvalidArgument, NotFound
 from router.index import LiveIndex
 from router.limits import LIST_NAMESPACES_PAGE_MAX
-from router.plane import Metadata, Plane, lsn_metadata, read_metadata
+from router.plane import Metadata, Plane, read_metadata, write_metadata
 from router.validate import check_namespace, parse
 from router.validate_data import check_filter, check_new_namespace, stored_name
 from storage.limits import DEFAULT_NAMESPACE_NAME
@@ -91,7 +91,7 @@ class Namespaces:
         created = frames.NamespaceCount(name=request.name.encode())
         if request.HasField("schema"):
             created.schema = request.schema.SerializeToString()
-        return Reply(_description(created).SerializeToString(), lsn_metadata(lsn))
+        return Reply(_description(created).SerializeToString(), write_metadata(lsn))
 
     async def delete_namespace(self, body: bytes, call: Call) -> Reply:
         request = parse(data.DeleteNamespaceRequest, body)
@@ -101,7 +101,7 @@ class Namespaces:
                 if await self._describe(live, request.namespace, call) is None:
                     raise _no_namespace(request.namespace)
                 lsn = await live.write(Kind.DELETE_NAMESPACE, body, 0)
-        return Reply(data.DeleteResponse(lsn=lsn).SerializeToString(), lsn_metadata(lsn))
+        return Reply(data.DeleteResponse(lsn=lsn).SerializeToString(), write_metadata(lsn))
 
     async def _describe(
         self, live: LiveIndex, name: str, call: Call

@@ -5,24 +5,15 @@ twin that lost something, because its sender wrote a field in pieces or unpacked
 public message instead and written anew.
 """
 
-import re
 from collections.abc import Iterable
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from router.errors import InvalidArgument
-from router.limits import IDLE_SECONDS_MAX, IDLE_SECONDS_MIN
 from storage import limits
-from storage.index_row import IndexRow
-from torpor.v1 import control_pb2 as control
 
 Request = TypeVar("Request", bound=Message)
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,43}[a-z0-9])?")
-_PLACE = re.compile(r"[a-z0-9-]{1,45}")
-_TAG_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
-_TAG_VALUE = re.compile(r"[ -~]{0,120}")
 
 
 def parse(request_type: type[Request], body: bytes) -> Request:
@@ -33,67 +24,6 @@ def parse(request_type: type[Request], body: bytes) -> Request:
         raise InvalidArgument(
             f"The request is not a valid {request_type.DESCRIPTOR.full_name}, or nested far too deep."
         ) from None
-
-
-# The control plane
-
-
-def check_new_index(row: IndexRow) -> None:
-    """Raises InvalidArgument unless an index may be created with these settings."""
-    if not _NAME.fullmatch(row.name):
-        raise InvalidArgument(
-            f"The index name {row.name!r} is not 1 to 45 characters of a-z, 0-9 and '-', "
-            "neither first nor last a '-'."
-        )
-    for what, value in (("cloud", row.cloud), ("region", row.region)):
-        if not _PLACE.fullmatch(value):
-            raise InvalidArgument(
-                f"The {what} {value!r} is not 1 to 45 characters of a-z, 0-9 and '-'."
-            )
-    check_tags(row.tags)
-    check_idle_seconds(row.idle_seconds)
-
-
-def check_vector_type(request: control.CreateIndexRequest, metric: str) -> None:
-    """Raises InvalidArgument unless vector type, dimension and metric fit together."""
-    dimension = request.dimension
-    match request.vector_type:
-        case control.VECTOR_TYPE_SPARSE:
-            if metric != "dotproduct":
-                raise InvalidArgument("Sparse vector indexes must use the metric dotproduct")
-            if dimension:
-                raise InvalidArgument(
-                    f"The dimension is {dimension}; a sparse index has none, leave it out."
-                )
-        case control.VECTOR_TYPE_UNSPECIFIED | control.VECTOR_TYPE_DENSE:
-            if not 1 <= dimension <= limits.DIMENSION_MAX:
-                raise InvalidArgument(
-                    f"The dimension is {dimension}; it must be 1 to {limits.DIMENSION_MAX}."
-                )
-        case unknown:
-            raise InvalidArgument(f"vector_type {unknown} is not one this server knows.")
-
-
-def check_tags(tags: dict[str, str]) -> None:
-    """Raises InvalidArgument unless an index may have these tags."""
-    if len(tags) > limits.TAGS_MAX:
-        raise InvalidArgument(f"There are {len(tags)} tags; at most {limits.TAGS_MAX}.")
-    for key, value in tags.items():
-        if not _TAG_KEY.fullmatch(key):
-            raise InvalidArgument(f"The tag key {key!r} is not 1 to 80 of A-Z, a-z, 0-9, _ and -.")
-        if not _TAG_VALUE.fullmatch(value):
-            raise InvalidArgument(f"The value of tag {key!r} is not 0 to 120 printable characters.")
-
-
-def check_idle_seconds(seconds: float | None) -> None:
-    """Raises InvalidArgument unless an index may have this idle time; None is the default."""
-    if seconds is not None and not IDLE_SECONDS_MIN <= seconds <= IDLE_SECONDS_MAX:
-        raise InvalidArgument(
-            f"idle_seconds is {seconds}; it must be {IDLE_SECONDS_MIN} to {IDLE_SECONDS_MAX:.0f}."
-        )
-
-
-# Parts of requests
 
 
 def check_namespace(name: bytes, what: str = "namespace") -> None:
@@ -119,6 +49,15 @@ def check_ids(ids: Iterable[str]) -> None:
         raise InvalidArgument(f"The request has {len(encoded)} ids; 1 to {limits.IDS_MAX}.")
     for name in encoded:
         check_id(name)
+
+
+def check_field(name: str) -> None:
+    """Raises InvalidArgument unless a schema may have a field of this name."""
+    if not 1 <= len(name.encode()) <= limits.SCHEMA_FIELD_BYTES_MAX or name.startswith("$"):
+        raise InvalidArgument(
+            f"The schema field {name!r} is not 1 to {limits.SCHEMA_FIELD_BYTES_MAX} bytes that "
+            "do not start with '$'."
+        )
 
 
 def _is_text(name: bytes) -> bool:

@@ -5,7 +5,7 @@ import math
 from array import array
 
 from router.errors import InvalidArgument
-from router.validate import check_id, check_ids, check_namespace, parse, show
+from router.validate import check_field, check_id, check_ids, check_namespace, parse, show
 from storage import filters, limits
 from storage.index_row import IndexRow
 from storage.metadata import Checker, InvalidMetadata
@@ -148,11 +148,7 @@ def check_new_namespace(request: data.CreateNamespaceRequest) -> None:
     if not request.schema.fields:
         raise InvalidArgument("The schema has no field; leave it out to filter by every field.")
     for key, properties in request.schema.fields.items():
-        if not 1 <= len(key.encode()) <= limits.SCHEMA_FIELD_BYTES_MAX or key.startswith("$"):
-            raise InvalidArgument(
-                f"The schema field {key!r} is not 1 to {limits.SCHEMA_FIELD_BYTES_MAX} bytes that "
-                "do not start with '$'."
-            )
+        check_field(key)
         if not properties.filterable:
             raise InvalidArgument(
                 f"The schema field {key!r} is not filterable; leave such fields out."
@@ -208,13 +204,17 @@ def _check_query(request: twin.QueryTwin, row: IndexRow) -> None:
     if request.queries:
         raise InvalidArgument("The field queries is not supported; send a QueryBatchRequest.")
     check_filter(request.filter)
+    if request.sparse_only and (request.id or request.vector or not request.sparse_vector):
+        raise InvalidArgument(
+            "A query that is sparse_only has a sparse_vector, no vector and no id."
+        )
     if request.id:
         if request.vector:
             raise InvalidArgument("Cannot provide both 'ID' and 'vector' at the same time")
         if request.sparse_vector:
             raise InvalidArgument("Cannot provide both 'ID' and 'sparse_vector' at the same time")
         check_id(request.id)
-    elif row.dimension:
+    elif row.dimension and not request.sparse_only:
         _check_dense_query(request, row)
     else:
         if request.vector:

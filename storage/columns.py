@@ -26,7 +26,6 @@ as NUL and its BLAKE2b-256: strings are only ever compared for equality.
 """
 
 import struct
-import zlib
 from bisect import bisect_left
 from collections.abc import Sequence
 from enum import IntEnum
@@ -37,6 +36,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.checksum import crc32
 from storage.errors import DataLoss
 
 HEADER = struct.Struct("<IIQ")
@@ -176,7 +176,7 @@ class Columns:
         keys_at = HEADER.size + count * ENTRY.size
         table = list(ENTRY.iter_unpack(view[HEADER.size : keys_at])) if keys_at <= len(view) else []
         end = keys_at + (table[-1][4] if table else 0)
-        if len(table) != count or zlib.crc32(view[4:end]) != checksum:
+        if len(table) != count or crc32(view[4:end]) != checksum:
             raise DataLoss(f"The file {path} is damaged in its columns.")
         self._columns: dict[tuple[str, int], Column] = {}
         start = keys_at

@@ -1,6 +1,5 @@
 """Makes columns from metadata, in memory: about thirty bytes a row with five fields."""
 
-import zlib
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable
@@ -11,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.checksum import crc32
 from storage.columns import ENTRY, HEADER, Columns, Kind, align, stored_string
-from storage.metadata import decode_entry, entries
+from storage.metadata import all_entries, decode_entry, entries_of
 
 # A field that a smaller share of the rows has gets no codes: its postings alone are smaller, and
 # records that all have fields of their own must not cost rows x fields.
@@ -21,10 +21,16 @@ _CODES_SHARE_MIN = 1 / 16
 _KINDS = {str: Kind.STRING, float: Kind.NUMBER, bool: Kind.BOOLEAN, tuple: Kind.LIST}
 
 
-def encode_columns(metadata: Iterable[bytes | None]) -> list[bytes]:
-    """The columns of rows with this metadata, in pieces; no piece at all if no row has a field."""
+def encode_columns(
+    metadata: Iterable[bytes | None], only: Iterable[str] | None = None
+) -> list[bytes]:
+    """The columns of rows with this metadata, in pieces; no piece at all if no row has a field.
+
+    `only` are the fields that columns are made of; None is all.
+    """
     numbers: defaultdict[bytes, int] = defaultdict(counter().__next__)
     entry_of, per_row = array("I"), array("I")
+    entries = all_entries if only is None else entries_of(only)
     for one in metadata:
         found = entries(one) if one else ()
         entry_of.extend(map(numbers.__getitem__, found))
@@ -47,9 +53,11 @@ def encode_columns(metadata: Iterable[bytes | None]) -> list[bytes]:
     return _assemble(len(per_row), fields, columns)
 
 
-def make_columns(metadata: Iterable[bytes | None]) -> Columns | None:
-    """Columns in memory; None if no row has a field."""
-    pieces = encode_columns(metadata)
+def make_columns(
+    metadata: Iterable[bytes | None], only: Iterable[str] | None = None
+) -> Columns | None:
+    """Columns in memory, as `encode_columns` has them; None if no row has a field."""
+    pieces = encode_columns(metadata, only)
     return Columns(memoryview(b"".join(pieces)), "(memory)") if pieces else None
 
 
@@ -195,5 +203,5 @@ def _assemble(rows: int, fields: list[_Field], columns: list[_Encoded]) -> list[
             written += [one, bytes(align(len(one)) - len(one))]
             offset += align(len(one))
     head = HEADER.pack(0, len(fields), rows)[4:] + b"".join(table) + joined
-    header = zlib.crc32(head).to_bytes(4, "little") + head
+    header = crc32(head).to_bytes(4, "little") + head
     return [header, bytes(align(len(header)) - len(header)), *written]

@@ -24,6 +24,8 @@ FILTER_DEPTH_MAX = 16
 FILTER_CONDITIONS_MAX = 1_000
 FILTER_VALUES_MAX = 10_000
 SCHEMA_FIELD_BYTES_MAX = 64
+# Of an index's schema, which goes to each worker in a packet of 64 KiB: as JSON a byte has up to six.
+SCHEMA_FIELDS_MAX = 100
 # How clients spell the default namespace, which is stored with the empty name.
 DEFAULT_NAMESPACE_NAME = "__default__"
 
@@ -50,4 +52,5 @@ DEAD_SHARE_MAX = 0.25
 
 assert LOG_FILE_BYTES_MIN % SECTOR_BYTES == 0
 assert LOG_FILE_BYTES_MIN <= LOG_FILE_BYTES_MAX
+assert SCHEMA_FIELDS_MAX * 6 * SCHEMA_FIELD_BYTES_MAX < 48 * KIB
 assert DIMENSION_MAX * 4 < LOG_BATCH_BYTES_MAX

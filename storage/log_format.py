@@ -39,9 +39,9 @@ meaning in every format.
 """
 
 import struct
-import zlib
 from typing import NamedTuple
 
+from storage.checksum import crc32
 from storage.errors import FormatTooNew
 from storage.limits import SECTOR_BYTES
 
@@ -86,7 +86,7 @@ class FileHeader(NamedTuple):
     def encode(self) -> bytes:
         """The header's sector."""
         bare = _FILE.pack(MAGIC, FORMAT, 0, *self).ljust(FILE_HEADER_BYTES, b"\0")
-        return _FILE.pack(MAGIC, FORMAT, zlib.crc32(bare), *self).ljust(FILE_HEADER_BYTES, b"\0")
+        return _FILE.pack(MAGIC, FORMAT, crc32(bare), *self).ljust(FILE_HEADER_BYTES, b"\0")
 
 
 class BatchHeader(NamedTuple):
@@ -102,7 +102,7 @@ class BatchHeader(NamedTuple):
     def encode(self) -> bytes:
         """The header's bytes."""
         bare = _BATCH.pack(*self)
-        return bare + _CHECKSUM.pack(zlib.crc32(bare))
+        return bare + _CHECKSUM.pack(crc32(bare))
 
 
 def decode_file_header(sector: bytes, name: str) -> FileHeader | None:
@@ -111,7 +111,7 @@ def decode_file_header(sector: bytes, name: str) -> FileHeader | None:
         return None
     _, version, checksum, *rest = _FILE.unpack_from(sector)
     bare = sector[:12] + b"\0\0\0\0" + sector[16:FILE_HEADER_BYTES]
-    if zlib.crc32(bare) != checksum:
+    if crc32(bare) != checksum:
         return None
     if version > FORMAT:
         raise FormatTooNew(
@@ -126,7 +126,7 @@ def decode_batch_header(data: bytes, offset: int = 0) -> BatchHeader | None:
         return None
     bare = data[offset : offset + _BATCH.size]
     (checksum,) = _CHECKSUM.unpack_from(data, offset + _BATCH.size)
-    if zlib.crc32(bare) != checksum:
+    if crc32(bare) != checksum:
         return None
     return BatchHeader(*_BATCH.unpack(bare))
 

@@ -6,11 +6,11 @@ end is where the batches stop: a batch that is not whole there is a write that a
 and is cut off, unless a later batch of the same file shows that it was once whole.
 """
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from storage.checksum import crc32
 from storage.errors import DataLoss, DiskFailed
 from storage.files import File, Files, is_disk_full, unreadable, unwritable
 from storage.log_format import (
@@ -172,7 +172,7 @@ class LogReader:
         start = offset + BATCH_HEADER_BYTES
         payload = memoryview(data)[start : start + batch.length]
         whole = len(payload) == batch.length
-        if not whole or zlib.crc32(payload, self.position.checksum) != batch.checksum:
+        if not whole or crc32(payload, self.position.checksum) != batch.checksum:
             return None
         return batch
 

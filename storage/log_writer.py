@@ -3,10 +3,10 @@
 import contextlib
 import secrets
 import threading
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from storage.checksum import crc32
 from storage.errors import StorageError, WriteOutcomeUnknown
 from storage.files import File, Files, unwritable
 from storage.limits import (
@@ -115,7 +115,7 @@ class LogWriter:
     def _write_batch(self, payload: bytes, first_lsn: int, count: int) -> None:
         assert self._file is not None
         before = self.position
-        checksum = zlib.crc32(payload, before.checksum)
+        checksum = crc32(payload, before.checksum)
         number = before.batch + 1
         header = BatchHeader(self._log_id, number, first_lsn, len(payload), count, checksum)
         self._file.pwrite(header.encode() + payload, before.offset)

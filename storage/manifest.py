@@ -9,10 +9,10 @@ is replaced as a whole. Every file it names is immutable; files that it does not
 """
 
 import json
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from storage.checksum import crc32
 from storage.errors import DataLoss, DiskFailed, FormatTooNew, WriteOutcomeUnknown
 from storage.files import Files, unreadable, unwritable
 from storage.log_format import Position, log_file_number
@@ -76,13 +76,13 @@ def encode(manifest: Manifest) -> bytes:
         ],
     }
     line = json.dumps(content, separators=(",", ":")).encode()
-    return b"%b\n%08x\n" % (line, zlib.crc32(line))
+    return b"%b\n%08x\n" % (line, crc32(line))
 
 
 def decode(data: bytes, path: str) -> Manifest:
     """The manifest in `data`; `path` is for the messages of DataLoss and FormatTooNew."""
     line, _, checksum = data.partition(b"\n")
-    if checksum != b"%08x\n" % zlib.crc32(line):
+    if checksum != b"%08x\n" % crc32(line):
         raise DataLoss(f"The manifest {path} is damaged.")
     content = json.loads(line)
     if content["format"] > FORMAT:

@@ -12,12 +12,12 @@ Little-endian.
 """
 
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.checksum import crc32
 from storage.errors import DataLoss, FormatTooNew
 from storage.files import Files, missing
 
@@ -31,7 +31,7 @@ _CHECKED_AT = 16
 def encode_mask(bitmap: NDArray[np.uint8], rows: int, dead: int) -> bytes:
     """The file for a bitmap over `rows` rows."""
     checked = struct.pack("<QQ", rows, dead) + bitmap.tobytes()
-    return struct.pack("<8sII", MAGIC, FORMAT, zlib.crc32(checked)) + checked
+    return struct.pack("<8sII", MAGIC, FORMAT, crc32(checked)) + checked
 
 
 def read_mask(files: Files, path: Path, rows: int) -> NDArray[np.uint8]:
@@ -49,7 +49,7 @@ def read_mask(files: Files, path: Path, rows: int) -> NDArray[np.uint8]:
         raise FormatTooNew(
             f"The mask {path} has format {version}; this release reads up to {FORMAT}."
         )
-    if zlib.crc32(view[_CHECKED_AT:]) != checksum or mask_rows != rows:
+    if crc32(view[_CHECKED_AT:]) != checksum or mask_rows != rows:
         raise DataLoss(f"The mask {path} is damaged.")
     return np.frombuffer(view, np.uint8, offset=_HEADER.size)
 

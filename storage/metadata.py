@@ -5,7 +5,7 @@ what was found out about one is remembered by its bytes.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
@@ -25,9 +25,20 @@ class InvalidMetadata(ValueError):
     """Metadata that may not be stored; the message says which field and why."""
 
 
-def entries(encoded: bytes) -> Sequence[bytes]:
+def all_entries(encoded: bytes) -> Sequence[bytes]:
     """The entries of stored metadata."""
     return twin.StructTwin.FromString(encoded).fields
+
+
+def entries_of(fields: Iterable[str]) -> Callable[[bytes], Sequence[bytes]]:
+    """A function that gives the entries of some fields in stored metadata."""
+    prefixes = tuple(map(_key_prefix, fields))
+
+    def found(encoded: bytes) -> Sequence[bytes]:
+        # What is stored has every entry begin with its key, see `Checker`.
+        return [one for one in all_entries(encoded) if one.startswith(prefixes)]
+
+    return found
 
 
 def decode_entry(entry: bytes) -> tuple[str, Value]:
@@ -58,7 +69,7 @@ def decode_entry(entry: bytes) -> tuple[str, Value]:
 
 def decode(encoded: bytes) -> dict[str, Value]:
     """All fields of stored metadata."""
-    return dict(map(decode_entry, entries(encoded)))
+    return dict(map(decode_entry, all_entries(encoded)))
 
 
 class Checker:
@@ -73,7 +84,7 @@ class Checker:
         Raises InvalidMetadata.
         """
         try:
-            found = entries(encoded)
+            found = all_entries(encoded)
         except DecodeError:
             raise InvalidMetadata("The metadata is not a valid google.protobuf.Struct.") from None
         keys: list[str | None] = [self._keys.get(entry) for entry in found]
@@ -94,7 +105,7 @@ class Checker:
 
 def merger(changes: bytes) -> Callable[[bytes | None], bytes]:
     """A function that sets the fields of `changes` in stored metadata, and keeps all others."""
-    prefixes = tuple(_key_prefix(decode_entry(entry)[0]) for entry in entries(changes))
+    prefixes = tuple(_key_prefix(decode_entry(entry)[0]) for entry in all_entries(changes))
 
     def merge(encoded: bytes | None) -> bytes:
         if not encoded:

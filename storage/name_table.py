@@ -10,15 +10,17 @@ Loading 50,000 names into a dict would cost a waking worker 13 ms. Everything is
 """
 
 import struct
-import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from storage.checksum import crc32
 from storage.errors import DataLoss
 
 _HEADER = struct.Struct("<II")
 _ENTRY = struct.Struct("<QQQ")
+# Where a name starts and ends: the end of the one before it, and its own.
+_SPAN = struct.Struct("<Q16xQ")
 
 
 class Named(NamedTuple):
@@ -41,7 +43,7 @@ def encode_names(entries: Sequence[Named]) -> bytes:
 
 def _encode(count: int, parts: Iterable[bytes | memoryview]) -> bytes:
     body = struct.pack("<I", count) + b"".join(parts)
-    return struct.pack("<I", zlib.crc32(body)) + body
+    return struct.pack("<I", crc32(body)) + body
 
 
 class _Run:
@@ -83,7 +85,7 @@ class NameTable:
             raise DataLoss(f"The file {path} is cut short.")
         checksum, count = _HEADER.unpack_from(view)
         self._count: int = count
-        if zlib.crc32(view[4:]) != checksum:
+        if crc32(view[4:]) != checksum:
             raise DataLoss(f"The file {path} is damaged in its table of names.")
         self._view = view
         self._names_at = _HEADER.size + _ENTRY.size * self._count
@@ -95,10 +97,8 @@ class NameTable:
         if not 0 <= index < self._count:
             raise IndexError(index)
         at = _HEADER.size + index * _ENTRY.size
-        end, first, second = _ENTRY.unpack_from(self._view, at)
-        start = _ENTRY.unpack_from(self._view, at - _ENTRY.size)[0] if index else 0
-        name = self._view[self._names_at + start : self._names_at + end]
-        return Named(bytes(name), first, second)
+        _, first, second = _ENTRY.unpack_from(self._view, at)
+        return Named(self._name(index), first, second)
 
     def __iter__(self) -> Iterator[Named]:
         return (self[index] for index in range(self._count))
@@ -138,8 +138,15 @@ class NameTable:
         high = len(self)
         while low < high:
             middle = (low + high) // 2
-            if self[middle].name < name:
+            if self._name(middle) < name:
                 low = middle + 1
             else:
                 high = middle
         return low
+
+    def _name(self, index: int) -> bytes:
+        if index:
+            start, end = _SPAN.unpack_from(self._view, _HEADER.size + (index - 1) * _ENTRY.size)
+        else:
+            start, (end, _, _) = 0, _ENTRY.unpack_from(self._view, _HEADER.size)
+        return bytes(self._view[self._names_at + start : self._names_at + end])

@@ -15,10 +15,10 @@ It is what lets a sleeping index be counted without a worker. Everything is litt
 """
 
 import struct
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from storage.checksum import crc32
 from storage.errors import DataLoss, FormatTooNew
 from storage.files import Files, unreadable
 from storage.manifest import Manifest
@@ -36,7 +36,7 @@ def encode(namespaces: Sequence[Named], schemas: Mapping[bytes, bytes]) -> bytes
 
 
 def _encode(table: bytes, total: int, schemas: Mapping[bytes, bytes]) -> bytes:
-    checksum = zlib.crc32(_HEADER.pack(MAGIC, FORMAT, 0, total, len(table)))
+    checksum = crc32(_HEADER.pack(MAGIC, FORMAT, 0, total, len(table)))
     joined = sorted(name + b"\0" + schema for name, schema in schemas.items())
     second = encode_names([Named(one, 0, 0) for one in joined])
     return _HEADER.pack(MAGIC, FORMAT, checksum, total, len(table)) + table + second
@@ -50,7 +50,7 @@ class NamespaceDirectory(NameTable):
         if len(view) < _HEADER.size:
             raise DataLoss(f"The file {path} is cut short.")
         magic, version, checksum, total, size = _HEADER.unpack_from(view)
-        whole = zlib.crc32(_HEADER.pack(MAGIC, version, 0, total, size)) == checksum
+        whole = crc32(_HEADER.pack(MAGIC, version, 0, total, size)) == checksum
         if magic != MAGIC or not whole:
             raise DataLoss(f"The file {path} is damaged in its header.")
         if version > FORMAT:

@@ -51,7 +51,6 @@ whole. Checking a whole file at every wake would cost 0.24 s a GB.
 """
 
 import struct
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from functools import cached_property
@@ -62,6 +61,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.checksum import crc32
 from storage.columns import Columns
 from storage.errors import DataLoss, FormatTooNew
 from storage.files import Files, missing
@@ -161,7 +161,7 @@ class Segment:
     def _read_checksums(self) -> NDArray[np.uint32]:
         view = self._bytes(Section.CHECKSUMS)
         stored = np.frombuffer(view, "<u4")
-        if zlib.crc32(view[4:]) != stored[0]:
+        if crc32(view[4:]) != stored[0]:
             raise self._damaged("checksums")
         return stored[1:]
 
@@ -353,7 +353,7 @@ class Segment:
         end, _ = self._sections[Section.CHECKSUMS]
         start = block * self._block_bytes
         data = self._view[start : min(start + self._block_bytes, end)]
-        if zlib.crc32(data) != self._checksums[block]:
+        if crc32(data) != self._checksums[block]:
             raise DataLoss(
                 f"The segment {self.path} is damaged between bytes {start} and {start + len(data)}."
             )
@@ -425,4 +425,4 @@ def _spans(
 
 def header_checksum(header: bytes) -> int:
     """The checksum of a header and table, whatever stands in their checksum field."""
-    return zlib.crc32(header[:12] + b"\0\0\0\0" + header[16:])
+    return crc32(header[:12] + b"\0\0\0\0" + header[16:])

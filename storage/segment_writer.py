@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.checksum import crc32
 from storage.columns_writer import encode_columns
 from storage.files import Files
 from storage.limits import CHECKSUM_BLOCK_BYTES
@@ -104,7 +104,7 @@ def _with_checksums(source: RowSource) -> Iterator[Chunk]:
         yield view
         while view:
             piece = view[: CHECKSUM_BLOCK_BYTES - filled]
-            running = zlib.crc32(piece, running)
+            running = crc32(piece, running)
             filled += len(piece)
             view = view[len(piece) :]
             if filled == CHECKSUM_BLOCK_BYTES:
@@ -114,7 +114,7 @@ def _with_checksums(source: RowSource) -> Iterator[Chunk]:
         checksums.append(running)
     assert written == data_end, (written, data_end)
     body = np.array(checksums, "<u4").tobytes()
-    yield zlib.crc32(body).to_bytes(4, "little") + body
+    yield crc32(body).to_bytes(4, "little") + body
 
 
 def _sections(source: RowSource) -> list[Content]:

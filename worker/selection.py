@@ -55,7 +55,7 @@ class Selection:
         rows, mask = self.select(one)
         if mask is None:
             assert rows is not None
-            mask = np.zeros(self._stop - self._start, np.bool_)
+            mask = self._nothing()
             mask[rows - self._start] = True
         return mask
 
@@ -137,17 +137,23 @@ class Selection:
             case Not():
                 mask = self._mask(one.negated)
                 return np.logical_not(mask, out=mask)
-        mask = np.zeros(self._stop - self._start, np.bool_)
+        found: Mask | None = None
         for column, intervals in self._intervals(one):
             codes = self._dense_codes(one, column, intervals)
             if codes is not None:
                 # The codes of lists say no more than which rows have one.
                 listed = column.kind is Kind.LIST
-                mask |= codes != 0 if listed else _within(codes, intervals, column.values)
+                mask = codes != 0 if listed else _within(codes, intervals, column.values)
+                found = mask if found is None else np.logical_or(found, mask, out=found)
                 continue
+            if found is None:
+                found = self._nothing()
             for first, last in intervals:
-                mask[self._slice(column.postings(first, last), first, last) - self._start] = True
-        return mask
+                found[self._slice(column.postings(first, last), first, last) - self._start] = True
+        return self._nothing() if found is None else found
+
+    def _nothing(self) -> Mask:
+        return np.zeros(self._stop - self._start, np.bool_)
 
     def _dense_codes(
         self, one: Filter, column: Column, intervals: list[tuple[int, int]]

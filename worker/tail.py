@@ -10,12 +10,14 @@ from kernels.rows import Rows, norm_bounds
 from kernels.sparse import Postings, SparseVector, postings_of, sparse_scores
 from storage.columns import Columns
 from storage.columns_writer import make_columns
-from storage.filters import Filter
+from storage.filters import Filter, fields_of
 from worker import sparse
 from worker.selection import Mask, Selection
 
 # Most namespaces of an index of many have a few rows.
 _ROWS_MIN = 8
+# Sets of fields that a stretch has columns for; filters that differ in their fields are few.
+_COLUMNS_KEPT_MAX = 16
 
 
 class Tail:
@@ -99,8 +101,9 @@ class Tail:
 
     def mask(self, one: Filter) -> Mask:
         """Which rows match a filter, dead ones included."""
+        fields = frozenset(fields_of(one))
         masks = [
-            Selection(stretch.columns, 0, stretch.count).mask(one)
+            Selection(stretch.columns(fields), 0, stretch.count).mask(one)
             for stretch in self._all_stretches()
         ]
         return np.concatenate(masks)
@@ -150,10 +153,16 @@ class _Stretch:
         self.stop = stop
         self.count = stop - start
         self._tail = tail
+        self._columns: dict[frozenset[str], Columns | None] = {}
 
-    @cached_property
-    def columns(self) -> Columns | None:
-        return make_columns(self._tail.metadata[self.start : self.stop])
+    def columns(self, fields: frozenset[str]) -> Columns | None:
+        """Columns that have these fields. Made when a filter asks: most fields are never asked for."""
+        if fields not in self._columns:
+            if len(self._columns) >= _COLUMNS_KEPT_MAX:
+                self._columns.clear()
+            stored = self._tail.metadata[self.start : self.stop]
+            self._columns[fields] = make_columns(stored, fields)
+        return self._columns[fields]
 
     @cached_property
     def postings(self) -> Postings:

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     _die_with_parent(options.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=options.control_fd)
-    _warm_up()
+    warm_up()
     gc.collect()
     gc.freeze()
     try:
@@ -63,6 +63,18 @@ def main(arguments: Sequence[str]) -> int:
     except (BrokenPipeError, ConnectionResetError):
         pass
     return 0
+
+
+def warm_up() -> None:
+    """What no child is to pay for: the settings of malloc, and numpy's and BLAS's first search."""
+    _libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    _libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
+    vectors = np.eye(8, dtype=np.float32)
+    norms = row_norms(vectors)
+    low, high = norm_bounds(norms)
+    rows = Rows(vectors, norms, 0, len(vectors), None, low, high)
+    for count in (1, 8):
+        search(NumpyBackend(), rows, Queries.of(vectors[:count], "cosine"), [Ask(3)] * count)
 
 
 class _Zygote:
@@ -115,11 +127,12 @@ class _Zygote:
                 os.close(pidfd)
             end = socket.socket(fileno=descriptor)
             folder, dimension = Path(order["folder"]), order["dimension"]
+            filterable = order["filterable"]
             if order["role"] == "worker":
-                serve(end, folder, dimension, order["metric"], started_ns)
+                serve(end, folder, dimension, order["metric"], filterable, started_ns)
             else:
                 os.nice(_BUILDER_NICE)
-                build(end, folder, dimension, order["job"])
+                build(end, folder, dimension, filterable, order["job"])
             status = 0
         except BaseException:  # noqa: BLE001 - see below
             # The boundary of a process: whatever it was, the child must not return into the loop.
@@ -151,15 +164,3 @@ def _die_with_parent(parent: int) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-
-
-def _warm_up() -> None:
-    """What no child is to pay for: the settings of malloc, and numpy's and BLAS's first search."""
-    _libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-    _libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
-    vectors = np.eye(8, dtype=np.float32)
-    norms = row_norms(vectors)
-    low, high = norm_bounds(norms)
-    rows = Rows(vectors, norms, 0, len(vectors), None, low, high)
-    for count in (1, 8):
-        search(NumpyBackend(), rows, Queries.of(vectors[:count], "cosine"), [Ask(3)] * count)

@@ -13,14 +13,28 @@ from torpor.v1 import control_pb2
 Start = Callable[..., Client]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is marked so is tested with either front; everything else with the default one."""
+    if "front" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_fronts"):
+        metafunc.parametrize("front", ["torpor", "grpcio"], indirect=True)
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def front(request: pytest.FixtureRequest) -> str:
+    """The front of the servers that a test starts."""
+    chosen: str = getattr(request, "param", "torpor")
+    return chosen
+
+
+@pytest.fixture
+def start(tmp_path: Path, front: str) -> Iterator[Start]:
     """Starts servers on one data folder; what a test leaves running is ended, and has not stumbled."""
     clients: list[Client] = []
 
     def start_server(*arguments: str) -> Client:
         log = tmp_path / f"log-{len(clients)}"
-        client = Client(LocalServer(tmp_path / "data", arguments, log))
+        chosen = ("--front", front) if front != "torpor" else ()
+        client = Client(LocalServer(tmp_path / "data", (*chosen, *arguments), log))
         clients.append(client)
         return client
 

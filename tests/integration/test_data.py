@@ -13,6 +13,8 @@ from tests.integration.conftest import Start
 from torpor.v1 import control_pb2 as control
 from torpor.v1 import data_pb2 as data
 
+pytestmark = pytest.mark.both_fronts
+
 METRICS = [control.METRIC_COSINE, control.METRIC_DOTPRODUCT, control.METRIC_EUCLIDEAN]
 
 

@@ -211,3 +211,36 @@ def test_a_schema_says_which_fields_filters_may_use(client: Client) -> None:
         client.data.Delete(data.DeleteRequest(index="a", namespace="n", filter=struct(y="p")))
         assert sorted(ask()) == ["p", "q"]
         fold(client, "a")
+
+
+def test_the_schema_of_an_index_is_that_of_namespaces_without_one(client: Client) -> None:
+    client.create("a", dimension=2, schema=control.Schema(filterable=["x"]))
+    own = data.MetadataSchema(fields={"y": data.MetadataFieldProperties(filterable=True)})
+    client.data.CreateNamespace(data.CreateNamespaceRequest(index="a", name="own", schema=own))
+    vectors = [
+        data.Vector(id=one, values=[1, 2], metadata=struct(x=one, y=one)) for one in ("p", "q")
+    ]
+    for namespace in ("", "own"):
+        client.data.Upsert(data.UpsertRequest(index="a", vectors=vectors, namespace=namespace))
+    # Refused when it is applied, by a worker or by a builder: both must know the schema.
+    client.data.Delete(data.DeleteRequest(index="a", filter=struct(y="p")))
+    for _ in range(2):
+        for namespace, allowed, forbidden in (("", "x", "y"), ("own", "y", "x")):
+            ask = partial(client.query, "a", [1, 1], namespace=namespace)
+            assert ask(filter=struct(**{allowed: "p"})) == ["p"]
+            said = message_of(partial(ask, filter=struct(**{forbidden: "p"})))
+            assert f"the field {forbidden!r}" in said
+            change = data.UpdateRequest(
+                index="a",
+                namespace=namespace,
+                filter=struct(**{forbidden: "p"}),
+                set_metadata=struct(z="z"),
+            )
+            assert code_of(partial(client.data.Update, change)) == "INVALID_ARGUMENT"
+            assert sorted(ask()) == ["p", "q"]
+        for one in ("x", "y"):
+            stats = data.DescribeIndexStatsRequest(index="a", filter=struct(**{one: "p"}))
+            assert code_of(partial(client.data.DescribeIndexStats, stats)) == "INVALID_ARGUMENT"
+        fold(client, "a")
+    client.data.Delete(data.DeleteRequest(index="a", filter=struct(x="p")))
+    assert client.query("a", [1, 1]) == ["q"]

@@ -13,7 +13,7 @@ from router.call import Call, Reply
 from router.data import DataService
 from router.errors import NotFound
 from router.requests import Answer
-from router.supervisor import _ERRORS
+from router.workers import error_of
 from storage.index_row import Costs, IndexRow
 from storage.log_format import Position
 from storage.records import Kind, NewRecord
@@ -26,10 +26,10 @@ T = TypeVar("T")
 
 
 class DataPlane:
-    """Stands for the node, its index, that one's machinery and its supervisor."""
+    """Stands for the node, its index, that one's machinery and its replicas."""
 
-    hosts_max = 1
     folded = False
+    paused = False
     filter_rows = 0
     name = "a"
 
@@ -39,10 +39,10 @@ class DataPlane:
             *(False, {}, None, 0, Costs(), 1),
         )
         self.index = SmallIndex(dimension)
-        self.engine = Engine(self.index.disk, FOLDER, dimension, metric, NumpyBackend())
-        self.supervisor = self
+        self.engine = Engine(self.index.disk, FOLDER, dimension, metric, (), NumpyBackend())
+        self.replicas = self
         self.namespace_lock = asyncio.Lock()
-        self._handlers = DataService(self, self, bytes(32)).handlers()
+        self._handlers = DataService(self, _NoAddresses(), bytes(32)).handlers()
 
     def close(self) -> None:
         """Closes the log."""
@@ -59,10 +59,10 @@ class DataPlane:
         response.ParseFromString(reply.body)  # type: ignore[attr-defined]
         return response
 
-    # What the data service needs of a node, of addresses and of a live index
+    # What the data service needs of a node and of a live index
 
-    def number_of(self, call: Call) -> int | None:
-        return None
+    def find_host(self, number: int) -> None:
+        raise AssertionError("nobody has an address here")
 
     def find(self, name: str) -> "DataPlane":
         if name != self.name:
@@ -111,7 +111,7 @@ class DataPlane:
         self.engine.answer([job])
         done = job.done
         if done.outcome != frames.OUTCOME_OK:
-            raise _ERRORS[done.outcome](done.message)
+            raise error_of(self.name, done.outcome, done.message)
         following = done.next if done.HasField("next") else None
         return Answer(done.response, done.lsn, done.exact, None, following)
 
@@ -123,6 +123,13 @@ class DataPlane:
 
     def answered(self) -> None:
         pass
+
+
+class _NoAddresses:
+    """All calls come to the server's own address."""
+
+    def find(self, call: Call, find_host: object) -> None:
+        return None
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -6,8 +6,14 @@ The control plane: the indexes of a server, their life and their cost.
 Every call is unary. A call may carry a deadline and may be cancelled; both are honoured. Besides
 the codes named at each rpc, any call can fail with
   INVALID_ARGUMENT    the request breaks a bound given at one of its fields; nothing has changed
+  UNAUTHENTICATED     the server wants an API key, in the call metadata `api-key`, and the call has
+                      none, or one that is not its
+  PERMISSION_DENIED   the key is not for this rpc, or not for this index, which need not exist
   DEADLINE_EXCEEDED   the caller's deadline passed first
   UNAVAILABLE         the server is starting or shutting down; try again
+
+Where a server has API keys, listing and describing take any of them, and everything else here one
+with the scope admin. A key may be for some indexes only: by their names, also before they exist.
 """
 
 from collections import abc as _abc
@@ -212,7 +218,8 @@ class ReadCapacity(_message.Message):
     """Default: as it is, or on demand."""
     replicas: _builtins.int
     """Workers always awake, of a dedicated index; each answers whole queries, all read the same files.
-    Default 1. With 0 no worker is kept awake, and reading fails with FAILED_PRECONDITION.
+    Default 1. With 0 there is no worker, and reading fails with FAILED_PRECONDITION; writing and
+    counting go on. The replicas of all indexes are at most one fewer than the server's workers.
     """
     node_type: _builtins.str
     """Kept for clients that send one, and without effect: "b1" or "t1". Default "b1"."""
@@ -309,13 +316,17 @@ class Schema(_message.Message):
     SPARSE_FIELD_FIELD_NUMBER: _builtins.int
     FILTERABLE_FIELD_NUMBER: _builtins.int
     dense_field: _builtins.str
-    """The name of the dense vectors. Default "_values"; empty in a sparse index."""
+    """The name of the dense vectors, 1 to 64 bytes, the first neither '$' nor, but in the default, '_'.
+    Default "_values"; empty in a sparse index.
+    """
     sparse_field: _builtins.str
-    """The name of the sparse vectors. Default "_sparse_values"; empty if the index is to have none."""
+    """The name of the sparse vectors, likewise. Without a schema, and in a sparse index, it is
+    "_sparse_values"; in a schema that leaves it empty, a dense index has none.
+    """
     @_builtins.property
     def filterable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Metadata fields that filters may use, in namespaces that have no schema of their own; none names
-        all.
+        all. At most 100, of 1 to 64 bytes, none of them named as the vectors are.
         """
 
     def __init__(
@@ -670,8 +681,9 @@ class CreateIndexRequest(_message.Message):
     vector_type: Global___VectorType.ValueType
     """Default VECTOR_TYPE_DENSE."""
     source_collection: _builtins.str
-    """Creates the index with what a collection of the same dimension, metric and vector type holds.
-    Dimension and metric that are left out are the collection's.
+    """Creates the index with what a collection of the same dimension and vector type holds: records,
+    namespaces and their schemas. LSNs go on from the collection's. Of dimension, metric and schema,
+    what is left out is the collection's. An index with pods takes one of its own environment only.
     """
     @_builtins.property
     def spec(self) -> Global___Spec:
@@ -799,7 +811,9 @@ class DescribeIndexRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The index. Required."""
+    """The index. Empty, it is the one that a data call would be for: of the address that the call came
+    to, or of the call metadata `torpor-index`.
+    """
     def __init__(
         self,
         *,

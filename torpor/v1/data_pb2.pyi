@@ -3,9 +3,10 @@
 isort:skip_file
 The data plane: the vectors of one index.
 
-The index is named by the call metadata `torpor-index` or by the request's field `index`; naming
-two different ones is INVALID_ARGUMENT. The same methods also answer under the service name
-`VectorService`.
+The index is named by the call metadata `torpor-index`, by the request's field `index`, or by the
+address that the call is sent to, its `host` (see Index); naming two different ones is
+INVALID_ARGUMENT. The same methods also answer under the service name `VectorService`, where the
+metadata `service-name` names the index as well.
 
 A write is acknowledged when it is on disk, and seen by every query that starts afterwards, whether
 the index is awake or asleep. Writing wakes nothing, except a write whose answer depends on what is
@@ -17,6 +18,8 @@ record carries the LSN of the write that last changed it. A failed write may lea
 
 Answers carry response metadata:
   torpor-lsn      decimal; of a write, its LSN; of a read, that of the last write it has seen
+  x-pinecone-request-lsn, x-pinecone-max-indexed-lsn
+                  the same of a write and of a read, as clients of Pinecone know it
   torpor-exact    `true` when a query's matches are the exact nearest neighbours
   torpor-wake-ms  present when this call woke the index or waited for a wake: milliseconds waited
 
@@ -30,7 +33,8 @@ A filter is an object whose keys are metadata fields, all of which must match:
   {"field": {"$exists": true}}                   the record has the field, or with false has not
   {"$and": [filter, ...]}, {"$or": [...]}        all of the filters, one of the filters
 Several operators of one field must all match. At most 16 levels of $and and $or, 1,000 conditions
-and 10,000 values. Where a namespace has a schema, filters may use its fields only.
+and 10,000 values. Where a namespace has a schema, filters may use its fields only; elsewhere those of
+the index's schema, if that names any.
 
 Lists come in pages. A page's token names its last entry, so pages hold nothing twice, and miss
 nothing that existed throughout; what is written meanwhile may be seen or not. A token works with
@@ -38,7 +42,12 @@ the request it came from, however often, also after a restart; any other is INVA
 
 Besides the codes named at each rpc, any call can fail with
   INVALID_ARGUMENT    a bound given at one of the request's fields is broken; nothing was written
-  NOT_FOUND           there is no index of this name
+  UNAUTHENTICATED     the server wants an API key, in the call metadata `api-key`, and the call has
+                      none, or one that is not its
+  PERMISSION_DENIED   the key has not the scope read, or write, that the rpc wants, or is not for
+                      this index, which need not exist
+  NOT_FOUND           there is no index of this name, or at this address
+  FAILED_PRECONDITION the index has 0 dedicated replicas: it can be written, counted, and not read
   RESOURCE_EXHAUSTED  a queue, the disk or the limit on workers is full; try again later
   DEADLINE_EXCEEDED   the caller's deadline passed; a write may still be committed
   CANCELLED           the caller cancelled; a write may still be committed
@@ -276,7 +285,7 @@ class DeleteRequest(_message.Message):
     def filter(self) -> _struct_pb2.Struct:
         """Deletes the records that match; not empty. Wakes nothing: which records match is decided by the
         deletion's place in the order of writes, and worked out when the index is next read or folded.
-        A filter that the namespace's schema forbids deletes nothing.
+        A filter that the schema of the namespace or index forbids deletes nothing.
         """
 
     def __init__(
@@ -792,6 +801,7 @@ class QueryRequest(_message.Message):
     MAX_CANDIDATES_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     NAMESPACES_FIELD_NUMBER: _builtins.int
+    SPARSE_ONLY_FIELD_NUMBER: _builtins.int
     AT_LEAST_LSN_FIELD_NUMBER: _builtins.int
     CURRENT_VIEW_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
@@ -812,6 +822,11 @@ class QueryRequest(_message.Message):
     """Accepted and without effect while every answer is exact; top_k to 100,000."""
     index: _builtins.str
     """The index, where call metadata does not name it."""
+    sparse_only: _builtins.bool
+    """Ask a dense index, of any metric, as if it were a sparse one: `sparse_vector` alone is the query,
+    without `vector` and `id`; records that share no index with it are no matches; the score is the
+    sparse product, larger is closer.
+    """
     at_least_lsn: _builtins.int
     """At least this LSN, as a write returned it: a worker that has seen it looks for nothing newer."""
     current_view: _builtins.bool
@@ -860,12 +875,13 @@ class QueryRequest(_message.Message):
         max_candidates: _builtins.int | None = ...,
         index: _builtins.str = ...,
         namespaces: _abc.Iterable[_builtins.str] | None = ...,
+        sparse_only: _builtins.bool = ...,
         at_least_lsn: _builtins.int = ...,
         current_view: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "max_candidates", b"max_candidates", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "id", b"id", "include_metadata", b"include_metadata", "include_values", b"include_values", "index", b"index", "max_candidates", b"max_candidates", "namespace", b"namespace", "namespaces", b"namespaces", "queries", b"queries", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "id", b"id", "include_metadata", b"include_metadata", "include_values", b"include_values", "index", b"index", "max_candidates", b"max_candidates", "namespace", b"namespace", "namespaces", b"namespaces", "queries", b"queries", "scan_factor", b"scan_factor", "sparse_only", b"sparse_only", "sparse_vector", b"sparse_vector", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_candidates: _TypeAlias = _typing.Literal["max_candidates"]  # noqa: Y015
     _WhichOneofArgType__max_candidates: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates"]  # noqa: Y015
@@ -1364,7 +1380,9 @@ class CreateNamespaceRequest(_message.Message):
     """The index, where call metadata does not name it."""
     @_builtins.property
     def schema(self) -> Global___MetadataSchema:
-        """The fields that filters may use, each of 1 to 64 bytes; not empty. Without a schema, all."""
+        """The fields that filters may use, each of 1 to 64 bytes; not empty. Without a schema, those
+        that the index's schema names; all, if it names none.
+        """
 
     def __init__(
         self,

@@ -187,6 +187,7 @@ class QueryTwin(_message.Message):
     MAX_CANDIDATES_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     NAMESPACES_FIELD_NUMBER: _builtins.int
+    SPARSE_ONLY_FIELD_NUMBER: _builtins.int
     AT_LEAST_LSN_FIELD_NUMBER: _builtins.int
     CURRENT_VIEW_FIELD_NUMBER: _builtins.int
     namespace: _builtins.bytes
@@ -200,6 +201,7 @@ class QueryTwin(_message.Message):
     scan_factor: _builtins.float
     max_candidates: _builtins.int
     index: _builtins.str
+    sparse_only: _builtins.bool
     at_least_lsn: _builtins.int
     current_view: _builtins.bool
     @_builtins.property
@@ -222,12 +224,13 @@ class QueryTwin(_message.Message):
         max_candidates: _builtins.int | None = ...,
         index: _builtins.str = ...,
         namespaces: _abc.Iterable[_builtins.bytes] | None = ...,
+        sparse_only: _builtins.bool = ...,
         at_least_lsn: _builtins.int = ...,
         current_view: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_filter", b"_filter", "_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "_sparse_vector", b"_sparse_vector", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "max_candidates", b"max_candidates", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_filter", b"_filter", "_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "_sparse_vector", b"_sparse_vector", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "id", b"id", "include_metadata", b"include_metadata", "include_values", b"include_values", "index", b"index", "max_candidates", b"max_candidates", "namespace", b"namespace", "namespaces", b"namespaces", "queries", b"queries", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_filter", b"_filter", "_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "_sparse_vector", b"_sparse_vector", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "id", b"id", "include_metadata", b"include_metadata", "include_values", b"include_values", "index", b"index", "max_candidates", b"max_candidates", "namespace", b"namespace", "namespaces", b"namespaces", "queries", b"queries", "scan_factor", b"scan_factor", "sparse_only", b"sparse_only", "sparse_vector", b"sparse_vector", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__filter: _TypeAlias = _typing.Literal["filter"]  # noqa: Y015
     _WhichOneofArgType__filter: _TypeAlias = _typing.Literal["_filter", b"_filter"]  # noqa: Y015
@@ -466,30 +469,60 @@ class FetchEntryTwin(_message.Message):
 Global___FetchEntryTwin: _TypeAlias = FetchEntryTwin  # noqa: Y015
 
 @_typing.final
+class PaginationTwin(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.str
+    def __init__(
+        self,
+        *,
+        next: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next", b"next"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaginationTwin: _TypeAlias = PaginationTwin  # noqa: Y015
+
+@_typing.final
 class FetchResponseTwin(_message.Message):
+    """Fetch and FetchByMetadata."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     VECTORS_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    PAGINATION_FIELD_NUMBER: _builtins.int
     namespace: _builtins.bytes
     @_builtins.property
     def vectors(self) -> _containers.RepeatedCompositeFieldContainer[Global___FetchEntryTwin]: ...
     @_builtins.property
     def usage(self) -> Global___UsageTwin: ...
+    @_builtins.property
+    def pagination(self) -> Global___PaginationTwin: ...
     def __init__(
         self,
         *,
         vectors: _abc.Iterable[Global___FetchEntryTwin] | None = ...,
         namespace: _builtins.bytes = ...,
         usage: Global___UsageTwin | None = ...,
+        pagination: Global___PaginationTwin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_usage", b"_usage", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pagination", b"_pagination", "_usage", b"_usage", "pagination", b"pagination", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usage", b"_usage", "namespace", b"namespace", "usage", b"usage", "vectors", b"vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pagination", b"_pagination", "_usage", b"_usage", "namespace", b"namespace", "pagination", b"pagination", "usage", b"usage", "vectors", b"vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__pagination: _TypeAlias = _typing.Literal["pagination"]  # noqa: Y015
+    _WhichOneofArgType__pagination: _TypeAlias = _typing.Literal["_pagination", b"_pagination"]  # noqa: Y015
     _WhichOneofReturnType__usage: _TypeAlias = _typing.Literal["usage"]  # noqa: Y015
     _WhichOneofArgType__usage: _TypeAlias = _typing.Literal["_usage", b"_usage"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pagination) -> _WhichOneofReturnType__pagination | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__usage) -> _WhichOneofReturnType__usage | None: ...
 
 Global___FetchResponseTwin: _TypeAlias = FetchResponseTwin  # noqa: Y015
