@@ -1,6 +1,6 @@
 """Header blocks are remembered by their bytes, and mean what a decoder without memory reads in them."""
 
-from hpack import Decoder
+from hpack import Decoder, HPACKError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,8 +40,8 @@ def test_a_block_means_what_it_does_to_a_decoder_without_a_memory(
         block = b"".join([*resized, PSEUDO, *(one for one in parts if one != b"\x20")])
         try:
             expected = dict(plain.decode(block, raw=True))
-        except Exception:  # an index that is not there: the connection ends here
-            return
+        except HPACKError:
+            return  # an index that is not there: the connection ends here
         found = reads.request(block)
         fields = {name.encode(): value.encode() for name, value in found.fields.items()}
         assert fields == {n: v for n, v in expected.items() if not n.startswith(b":")}
