@@ -5,8 +5,14 @@ and what it knows of the call, and sends what comes back. It cancels the handler
 cancels or the deadline passes. An error is raised; `errors.code_of` says which status it is.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from router.errors import Code, code_of
+
+log = logging.getLogger("torpor.front")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +39,32 @@ class Reply:
 
 Handler = Callable[[bytes, Call], Awaitable[Reply]]
 Handlers = Mapping[str, Handler]
+
+Message = MutableMapping[str, Any]
+Application = Callable[
+    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]],
+    Awaitable[None],
+]
+"""An ASGI application: what answers HTTP/1.1."""
+
+
+class Front(Protocol):
+    """What speaks to clients."""
+
+    def bind(self, address: str) -> int:
+        """Takes HOST:PORT, port 0 for any free one, and returns the port; raises CannotListen."""
+
+    async def start(self, handlers: Handlers, application: Application) -> None:
+        """Answers from now on."""
+
+    async def stop(self) -> None:
+        """Refuses new calls at once and lets those in flight finish, for a bounded time."""
+
+
+def failure_of(error: Exception) -> tuple[Code, str]:
+    """How a front ends a call whose handler raised; what is our own mistake is logged here."""
+    code = code_of(error)
+    if code is None:
+        log.error("internal_error", exc_info=error)
+        return Code.INTERNAL, "Internal error; see the server's log."
+    return code, str(error)

@@ -13,6 +13,7 @@ from router.describe import Describer
 from router.errors import InvalidArgument, NotFound
 from router.limits import LIST_INDEXES_PAGE_DEFAULT, LIST_INDEXES_PAGE_MAX
 from router.node import Node
+from router.plane import named_index
 from router.validate import parse
 from router.validate_index import changed_row, new_row
 from torpor.internal.v1 import frames_pb2 as frames
@@ -27,6 +28,7 @@ class ControlService:
     def __init__(self, node: Node, addresses: Addresses, idle_seconds: float) -> None:
         """`idle_seconds` is the server's default, shown where an index has none of its own."""
         self._node = node
+        self._addresses = addresses
         self._describe = Describer(addresses, idle_seconds).index
 
     def handlers(self) -> Handlers:
@@ -59,7 +61,11 @@ class ControlService:
         return control.ListIndexesResponse(indexes=described, next_page_token=token)
 
     async def describe_index(self, request: control.DescribeIndexRequest, call: Call) -> Message:
-        return control.DescribeIndexResponse(index=self._describe(self._node.find(request.name)))
+        if request.name:
+            index = self._node.find(request.name)
+        else:
+            index = named_index(self._node, self._addresses, "", call)
+        return control.DescribeIndexResponse(index=self._describe(index))
 
     async def configure_index(self, request: control.ConfigureIndexRequest, call: Call) -> Message:
         index = await self._node.configure(request.name, lambda row: changed_row(row, request))

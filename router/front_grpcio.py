@@ -5,17 +5,14 @@ of the whole service, and why the seam is there.
 """
 
 import asyncio
-import logging
 import time
 
 import grpc
 import grpc.aio
 
-from router.call import Call, Handler, Handlers
-from router.errors import CannotListen, Code, code_of
+from router.call import Call, Handler, Handlers, failure_of
+from router.errors import CannotListen
 from router.limits import CONNECTION_STREAMS_MAX, MESSAGE_BYTES_MAX, STOP_GRACE_SECONDS
-
-log = logging.getLogger("torpor.front")
 
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 _OPTIONS = (
@@ -43,8 +40,8 @@ class GrpcioFront(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic 
             raise CannotListen(f"Cannot listen on {address}: is the port in use?") from None
         return port
 
-    async def start(self, handlers: Handlers) -> None:
-        """Answers from now on."""
+    async def start(self, handlers: Handlers, application: object) -> None:
+        """Answers from now on, but for the application: grpcio shares its port with nobody."""
         self._methods = {path: _method(handler) for path, handler in handlers.items()}
         await self._server.start()
 
@@ -72,15 +69,9 @@ def _method(handler: Handler) -> "grpc.RpcMethodHandler[bytes, bytes]":
             reply = await handler(body, Call(metadata, deadline_ns))
         except asyncio.CancelledError:
             raise
-        except Exception as error:
-            code = code_of(error)
-            if code is None:
-                log.exception("internal_error")
-                code, error = (
-                    Code.INTERNAL,
-                    Exception("Internal error; see the server's log."),
-                )
-            await context.abort(_STATUS[code], str(error))
+        except Exception as error:  # noqa: BLE001 - failure_of logs what is not the caller's concern
+            code, message = failure_of(error)
+            await context.abort(_STATUS[code], message)
         if reply.metadata:
             await context.send_initial_metadata(reply.metadata)
         return reply.body

@@ -13,13 +13,60 @@ MESSAGE_BYTES_MAX = 64 * MIB
 # The body of one REST request: 1,000 vectors of 1,536 dimensions, 20 characters each. Parsed, the worst
 # JSON of this size (of empty lists) is twenty times as large for a moment.
 REST_BODY_BYTES_MAX = 32 * MIB
-# What the server holds of all bodies, arriving and being answered.
-REST_BODIES_BYTES_MAX = 256 * MIB
-# How long a body may take to arrive: 32 MiB over 2 Mbit/s.
-REST_BODY_SECONDS_MAX = 120.0
 
 # Requests of one connection that may be unanswered; HTTP/2 holds back the rest at the client.
 CONNECTION_STREAMS_MAX = 1_024
+
+# Connections of the whole server; a further one takes the place of the one longest idle.
+CONNECTIONS_MAX = 4_096
+# What one connection may hold of requests and of answers that its peer has not read, and all together:
+# two of the largest messages, and what the services behind them may hold plus answers.
+CONNECTION_HELD_BYTES_MAX = 256 * MIB
+CONNECTIONS_HELD_BYTES_MAX = 768 * MIB
+# Every part of a body is charged this much beside its bytes, for the object that it is.
+CHUNK_BYTES = 64
+
+# What a peer may send ahead of our word that it was received: per request a whole message, so that a
+# request never waits for a window; bodies are bounded by what the connection holds, not by its window.
+REQUEST_WINDOW_BYTES = MESSAGE_BYTES_MAX + MIB
+CONNECTION_WINDOW_BYTES = 64 * MIB
+# A frame that we take. Large ones cost large bodies less; a DATA frame is used as it comes.
+FRAME_BYTES_MAX = 256 << 10
+
+# A request's header block as sent, and as a list. Clients send 300 bytes, metadata of their users apart.
+HEADER_BLOCK_BYTES_MAX = 16 << 10
+HEADER_LIST_BYTES_MAX = 32 << 10
+# What an error says, encoded; clients refuse headers of more than 8 KiB.
+STATUS_MESSAGE_BYTES_MAX = 4 << 10
+# A request over HTTP/1.1, with its head and whatever it is encoded with.
+HTTP1_REQUEST_BYTES_MAX = MESSAGE_BYTES_MAX + MIB
+# CONTINUATION frames of one block; clients send none.
+CONTINUATIONS_MAX = 8
+# Header blocks whose meaning is remembered per connection: a client uses a few, over and over.
+REMEMBERED_BLOCKS_MAX = 32
+REMEMBERED_BLOCKS_BYTES_MAX = 32 << 10
+
+# Frames that ask for nothing (pings, settings, resets, tiny ones): at once, and a second.
+PATIENCE_FRAMES = 2_000
+PATIENCE_FRAMES_SECOND = 200
+# A part of a body below this is such a frame, unless it is the last.
+TINY_FRAME_BYTES = 256
+
+# What is put into a socket's buffer before others get their turn, and before it is waited for.
+OUTPUT_BYTES = MIB
+
+# From the connection to the first byte that says what is spoken, and to the end of a TLS handshake.
+HANDSHAKE_SECONDS = 10.0
+# From a frame's or a head's first byte to its last.
+FRAME_SECONDS = 20.0
+# From a request's headers to the end of its body: 64 MiB at 5 Mbit/s.
+REQUEST_SECONDS = 120.0
+# Without a peer taking any of the answer that waits for it.
+STALL_SECONDS = 30.0
+# Without a request; clients connect again by themselves.
+CONNECTION_IDLE_SECONDS = 600.0
+# From our last word to the peer's.
+CLOSE_SECONDS = 5.0
 
 # Reads of one index that wait for its worker or are with it.
 INDEX_REQUESTS_MAX = 8_192
@@ -72,9 +119,13 @@ LIST_NAMESPACES_PAGE_MAX = 100
 IDLE_SECONDS_MIN = 0.05
 IDLE_SECONDS_MAX = 86_400.0
 
-assert REST_BODY_BYTES_MAX <= MESSAGE_BYTES_MAX
-assert REST_BODIES_BYTES_MAX >= 8 * REST_BODY_BYTES_MAX
+assert REST_BODY_BYTES_MAX < HTTP1_REQUEST_BYTES_MAX
 assert MESSAGE_BYTES_MAX >= BATCH_BYTES_MAX
+assert CONNECTION_HELD_BYTES_MAX >= 2 * MESSAGE_BYTES_MAX
+assert CONNECTION_HELD_BYTES_MAX < SERVER_REQUEST_BYTES_MAX < CONNECTIONS_HELD_BYTES_MAX
+assert REMEMBERED_BLOCKS_BYTES_MAX <= HEADER_LIST_BYTES_MAX
+assert HEADER_BLOCK_BYTES_MAX <= HEADER_LIST_BYTES_MAX < FRAME_BYTES_MAX
+assert PATIENCE_FRAMES > CONNECTION_STREAMS_MAX
 assert INDEX_REQUEST_BYTES_MAX >= MESSAGE_BYTES_MAX
 assert INDEX_WRITE_BYTES_MAX >= MESSAGE_BYTES_MAX
 assert SERVER_REQUEST_BYTES_MAX >= INDEX_REQUEST_BYTES_MAX + INDEX_WRITE_BYTES_MAX

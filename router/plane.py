@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from router.addresses import Addresses
 from router.call import Call, Reply
 from router.errors import InvalidArgument, Overloaded
-from router.index import LiveIndex
+from router.index import Index, LiveIndex
 from router.limits import SERVER_REQUEST_BYTES_MAX
 from router.node import Node
 from router.requests import Answer
@@ -51,22 +51,8 @@ class Plane:
 
     @asynccontextmanager
     async def index(self, field: str, call: Call) -> AsyncIterator[tuple[IndexRow, LiveIndex]]:
-        """The index that the call's address, its metadata or the request's field names."""
-        names = {call.metadata.get(INDEX_METADATA, ""), field}
-        if (number := self._addresses.number_of(call)) is not None:
-            names.add(self._node.find_host(number).row.name)
-        names.discard("")
-        if len(names) > 1:
-            raise InvalidArgument(
-                f"The call names the indexes {' and '.join(sorted(map(repr, names)))} by its address, "
-                f"the metadata {INDEX_METADATA} and the field index; they must be one."
-            )
-        if not names:
-            raise InvalidArgument(
-                f"Name the index in the call metadata {INDEX_METADATA} or in the field index, or send "
-                "the call to the index's own address."
-            )
-        index = self._node.find(names.pop())
+        """The index that a call is for; see `named_index`."""
+        index = named_index(self._node, self._addresses, field, call)
         async with self._node.use(index) as live:
             yield index.row, live
 
@@ -101,6 +87,28 @@ class Plane:
     def pagination(self, last: bytes, *request: bytes) -> data.Pagination:
         """What asks for the page that follows `last`."""
         return data.Pagination(next=self._tokens.write(last, *request))
+
+
+def named_index(node: Node, addresses: Addresses, field: str, call: Call) -> Index:
+    """The index that the call's address, its metadata or the request's field names.
+
+    Raises InvalidArgument unless they name one, and NotFound.
+    """
+    names = {call.metadata.get(INDEX_METADATA, ""), field}
+    if (number := addresses.number_of(call)) is not None:
+        names.add(node.find_host(number).row.name)
+    names.discard("")
+    if len(names) > 1:
+        raise InvalidArgument(
+            f"The call names the indexes {' and '.join(sorted(map(repr, names)))} by its address, "
+            f"the metadata {INDEX_METADATA} and the field index; they must be one."
+        )
+    if not names:
+        raise InvalidArgument(
+            f"Name the index in the call metadata {INDEX_METADATA} or in the field index, or send "
+            "the call to the index's own address."
+        )
+    return node.find(names.pop())
 
 
 def write_metadata(lsn: int) -> Metadata:

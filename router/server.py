@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from router.addresses import LoopbackAddresses
+from router.call import Front
 from router.capacity import Capacity
 from router.control import ControlService
 from router.data import DataService
@@ -15,6 +16,7 @@ from router.index import Machinery
 from router.limits import LOCK_WAIT_SECONDS, SYNC_THREADS
 from router.node import Node
 from router.processes import Zygote
+from router.rest.app import App
 from router.settings import Settings
 from router.tasks import Tasks
 from storage.catalog import Catalog
@@ -76,19 +78,15 @@ class Server:
             raise self._crash
 
     async def _serve(self, catalog: Catalog, machinery: Machinery) -> None:
-        # grpcio is imported only now, after the zygote was started from a process without threads.
-        from router.front_grpcio import GrpcioFront
-
-        front = GrpcioFront()
+        front = _front(self._settings.front)
         port = front.bind(self._settings.listen)
         addresses = LoopbackAddresses(port)
         node = Node(catalog, machinery, addresses.hosts_max)
-        await front.start(
-            {
-                **ControlService(node, addresses, self._settings.idle_seconds).handlers(),
-                **DataService(node, addresses, catalog.page_key()).handlers(),
-            }
-        )
+        handlers = {
+            **ControlService(node, addresses, self._settings.idle_seconds).handlers(),
+            **DataService(node, addresses, catalog.page_key()).handlers(),
+        }
+        await front.start(handlers, App(handlers))
         host = self._settings.listen.rpartition(":")[0]
         log.info("listening address=%s:%d indexes=%d", host, port, len(node))
         print(f"torpor is listening on {host}:{port}", flush=True)
@@ -109,3 +107,14 @@ def _data_folder(path: str) -> Path:
     folder = Path(path).resolve()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+def _front(name: str) -> Front:
+    # Imported only now, after the zygote was started from a process without threads.
+    if name == "grpcio":
+        from router.front_grpcio import GrpcioFront
+
+        return GrpcioFront()
+    from router.front_torpor import TorporFront
+
+    return TorporFront()

@@ -28,6 +28,7 @@ class Settings:
     workers_awake_max: int = 64
     memory_bytes_max: int = 8 << 30
     log_level: str = "info"
+    front: str = "torpor"
 
     def __post_init__(self) -> None:
         """Raises BadSettings for a value out of bounds."""
@@ -42,6 +43,8 @@ class Settings:
             raise BadSettings("memory_bytes_max must be at least 1048576 (1 MiB).")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise BadSettings("log_level must be debug, info, warning or error.")
+        if self.front not in ("torpor", "grpcio"):
+            raise BadSettings("front must be torpor or grpcio.")
         host, colon, port = self.listen.rpartition(":")
         if not (host and colon and port.isdecimal() and int(port) < 65536):
             raise BadSettings(f"listen is {self.listen!r}; it must be HOST:PORT, port 0 for any.")
@@ -54,6 +57,7 @@ _HELP = {
     "workers_awake_max": "indexes that may be awake at the same time",
     "memory_bytes_max": "private memory that all workers together may have, in bytes",
     "log_level": "debug, info, warning or error",
+    "front": "what speaks HTTP: torpor, or grpcio as a second one, which serves gRPC alone and no REST",
 }
 
 

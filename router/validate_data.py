@@ -204,13 +204,17 @@ def _check_query(request: twin.QueryTwin, row: IndexRow) -> None:
     if request.queries:
         raise InvalidArgument("The field queries is not supported; send a QueryBatchRequest.")
     check_filter(request.filter)
+    if request.sparse_only and (request.id or request.vector or not request.sparse_vector):
+        raise InvalidArgument(
+            "A query that is sparse_only has a sparse_vector, no vector and no id."
+        )
     if request.id:
         if request.vector:
             raise InvalidArgument("Cannot provide both 'ID' and 'vector' at the same time")
         if request.sparse_vector:
             raise InvalidArgument("Cannot provide both 'ID' and 'sparse_vector' at the same time")
         check_id(request.id)
-    elif row.dimension:
+    elif row.dimension and not request.sparse_only:
         _check_dense_query(request, row)
     else:
         if request.vector:

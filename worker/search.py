@@ -63,6 +63,11 @@ class _Query:
     sparse: SparseVector | None
     filter: filters.Filter | None
 
+    @property
+    def sparse_only(self) -> bool:
+        """It has no dense vector, because its index has none or it asks for none."""
+        return not len(self.vector)
+
 
 class Searcher:
     """Searches one view."""
@@ -111,8 +116,8 @@ class Searcher:
                 return None
             verify([place])
             vector, encoded = vector_of(*place), sparse_of(*place)
-        # A record's sparse values count under dotproduct only.
-        use = encoded and self._metric == "dotproduct"
+        # Beside dense values, sparse ones count under dotproduct only.
+        use = encoded and (self._metric == "dotproduct" or request.sparse_only)
         return _Query(question, vector, sparse.decode(encoded) if encoded and use else None, one)
 
     def _search_part(self, part: Part, start: int, stop: int, queries: list[_Query]) -> list[Hits]:
@@ -155,13 +160,19 @@ class Searcher:
         touched: list[Mask | None],
         keep_ties: bool,
     ) -> list[Hits]:
-        if self._view.dimension:
-            vectors = Queries.of(np.stack([query.vector for query in queries]), self._metric)
-            return search(self._backend, rows, vectors, asks, self._keep_going, keep_ties)
-        return [
-            _sparse_hits(rows, ask, shared, keep_ties)
-            for ask, shared in zip(asks, touched, strict=True)
+        hits = [
+            _sparse_hits(rows, ask, shared, keep_ties) if query.sparse_only else None
+            for query, ask, shared in zip(queries, asks, touched, strict=True)
         ]
+        dense = [number for number, one in enumerate(hits) if one is None]
+        if dense:
+            stacked = np.stack([queries[number].vector for number in dense])
+            vectors = Queries.of(stacked, self._metric)
+            own = [asks[number] for number in dense]
+            found = search(self._backend, rows, vectors, own, self._keep_going, keep_ties)
+            for number, one in zip(dense, found, strict=True):
+                hits[number] = one
+        return [one for one in hits if one is not None]
 
     def _collect(
         self, namespace: bytes, queries: list[_Query], place: Part | Tail, hits: list[Hits]
@@ -207,7 +218,7 @@ def response(question: Question, metric: Metric) -> twin.QueryResponseTwin:
     request = question.request
     answer = twin.QueryResponseTwin(namespace=request.namespace)
     answer.usage.read_units = 1
-    sign = 1.0 if metric == "euclidean" else -1.0
+    sign = 1.0 if metric == "euclidean" and not request.sparse_only else -1.0
     matches = sorted(question.found, key=lambda one: (sign * one.score, one.id, one.namespace))
     del matches[request.top_k :]
     scores = to_wire(np.array([match.score for match in matches], np.float64)).tolist()

@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 
-from router.call import Call, Handlers
+from router.call import Call, Handlers, Message
 from router.rest import absent
-from router.rest.body import Bodies, ClientLeft, Message, Receive
+from router.rest.body import ClientLeft, Receive, read_body
 from router.rest.collections import Collections
+from router.rest.documents import Documents
 from router.rest.errors import INTERNAL, Form, NoMethod, Status, answer, status_of
 from router.rest.indexes import Indexes
 from router.rest.methods import Methods
@@ -32,7 +33,6 @@ class App:
 
     def __init__(self, handlers: Handlers) -> None:
         methods = Methods(handlers)
-        self._bodies = Bodies()
         self.routes = Routes()
         for prefix in ("", BARE_HOSTS_PREFIX):
             self.routes.add(Indexes(methods).endpoints(), Form.CONTROL, prefix)
@@ -40,6 +40,7 @@ class App:
             self.routes.add(absent.control_endpoints(), Form.CONTROL, prefix)
         self.routes.add(Vectors(methods).endpoints(), Form.DATA)
         self.routes.add(Namespaces(methods).endpoints(), Form.DATA)
+        self.routes.add(Documents(methods).endpoints(), Form.CONTROL)
         self.routes.add(absent.data_endpoints(), Form.DATA)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -61,12 +62,9 @@ class App:
                     name.decode("latin-1"): value.decode("latin-1")
                     for name, value in reversed(list(scope["headers"]))
                 }
-                body = await self._bodies.read(headers, receive)
-                try:
-                    request = _request(scope, path, headers, body)
-                    response = await _unless_left(route.endpoint(request), receive)
-                finally:
-                    self._bodies.release(body)
+                body = await read_body(headers, receive)
+                request = _request(scope, path, headers, body)
+                response = await _unless_left(route.endpoint(request), receive)
         except ClientLeft:
             return
         except Exception as error:

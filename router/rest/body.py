@@ -1,14 +1,11 @@
-"""Reading the bodies of requests within bounds of size, time, and what the server holds of them all."""
+"""Reading the body of a request. How long it may take, and what all of them hold, the front bounds."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
 
-from router.errors import Overloaded
-from router.limits import REST_BODIES_BYTES_MAX, REST_BODY_BYTES_MAX, REST_BODY_SECONDS_MAX
-from router.rest.errors import BodyTooLarge, BodyTooSlow, Encoded
+from router.call import Message
+from router.limits import REST_BODY_BYTES_MAX
+from router.rest.errors import BodyTooLarge, Encoded
 
-Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
 
@@ -16,57 +13,23 @@ class ClientLeft(Exception):
     """The connection is gone; there is nobody to answer."""
 
 
-class Bodies:
-    """Reads bodies, and counts the bytes that the whole server holds of them."""
-
-    def __init__(self) -> None:
-        self._held_bytes = 0
-
-    async def read(self, headers: Mapping[str, str], receive: Receive) -> bytes:
-        """A whole body, which is held until it is released.
-
-        Raises ClientLeft, Encoded, BodyTooLarge, BodyTooSlow or Overloaded.
-        """
-        if headers.get("content-encoding", "identity") != "identity":
-            raise Encoded("The body is compressed; send it as it is.")
-        announced = headers.get("content-length", "0")
-        if announced.isdecimal() and int(announced[:20]) > REST_BODY_BYTES_MAX:
-            raise _too_large()
-        body = bytearray()
-        try:
-            message = await receive()
-            if not self._hold(message, body):
-                async with asyncio.timeout(REST_BODY_SECONDS_MAX):
-                    while not self._hold(await receive(), body):
-                        pass
-        except BaseException as error:
-            self._held_bytes -= len(body)
-            if isinstance(error, TimeoutError):
-                raise BodyTooSlow(
-                    f"The body did not arrive within {REST_BODY_SECONDS_MAX:.0f} seconds."
-                ) from None
-            raise
-        return bytes(body)
-
-    def release(self, body: bytes) -> None:
-        """The body is no longer held."""
-        self._held_bytes -= len(body)
-
-    def _hold(self, message: Message, body: bytearray) -> bool:
-        """Adds a part to a body; whether it was the last."""
+async def read_body(headers: Mapping[str, str], receive: Receive) -> bytes:
+    """A whole body; raises ClientLeft, Encoded or BodyTooLarge."""
+    if headers.get("content-encoding", "identity") != "identity":
+        raise Encoded("The body is compressed; send it as it is.")
+    announced = headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced[:20]) > REST_BODY_BYTES_MAX:
+        raise _too_large()
+    body = bytearray()
+    while True:
+        message = await receive()
         if message["type"] != "http.request":
             raise ClientLeft
-        part = message.get("body", b"")
-        body += part
-        self._held_bytes += len(part)
+        body += message.get("body", b"")
         if len(body) > REST_BODY_BYTES_MAX:
             raise _too_large()
-        if self._held_bytes > REST_BODIES_BYTES_MAX:
-            raise Overloaded(
-                f"The server holds {self._held_bytes} bytes of request bodies; at most "
-                f"{REST_BODIES_BYTES_MAX}."
-            )
-        return not message.get("more_body")
+        if not message.get("more_body"):
+            return bytes(body)
 
 
 def _too_large() -> BodyTooLarge:

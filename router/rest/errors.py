@@ -6,7 +6,6 @@
       NoRoute           nothing answers at this path
       NoMethod          something does, to other methods
       BodyTooLarge      the body has more bytes than one may have
-      BodyTooSlow       the body did not arrive in time
       Encoded           the body is compressed
       NotOffered        a documented operation that this server does not have
 
@@ -57,11 +56,7 @@ class NoMethod(RestError):
 
 
 class BodyTooLarge(RestError):
-    """The body has more bytes than one may have, or the server holds too many."""
-
-
-class BodyTooSlow(RestError):
-    """The body did not arrive in time."""
+    """The body has more bytes than one may have."""
 
 
 class Encoded(RestError):
@@ -88,7 +83,6 @@ _BY_ERROR: tuple[tuple[type[Exception], Status], ...] = (
     (NoRoute, Status(404, "NOT_FOUND", Code.NOT_FOUND)),
     (NoMethod, Status(405, "UNIMPLEMENTED", Code.UNIMPLEMENTED)),
     (BodyTooLarge, Status(413, "INVALID_ARGUMENT", Code.INVALID_ARGUMENT)),
-    (BodyTooSlow, Status(408, "DEADLINE_EXCEEDED", Code.DEADLINE_EXCEEDED)),
     (Encoded, Status(415, "INVALID_ARGUMENT", Code.INVALID_ARGUMENT)),
     (NotOffered, Status(400, "UNIMPLEMENTED", Code.UNIMPLEMENTED)),
     (ProtectedIndex, Status(403, "FORBIDDEN", Code.FAILED_PRECONDITION)),

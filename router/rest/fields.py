@@ -43,13 +43,9 @@ class Fields:
     def __contains__(self, key: str) -> bool:
         return self._values.get(key) is not None
 
-    def items(self) -> Sequence[tuple[str, Any]]:
-        """All members that are not null."""
-        return [(key, value) for key, value in self._values.items() if value is not None]
-
-    def any(self, key: str) -> Any:
-        """A member of any type; None if it is not there."""
-        return self._values.get(key)
+    def members(self) -> Sequence[tuple[str, Any]]:
+        """All members, those that are null as well."""
+        return list(self._values.items())
 
     def text(self, key: str) -> str:
         """A string; empty if it is not there."""

@@ -189,4 +189,4 @@ def _protection(fields: Fields) -> bool | None:
 
 def _tags(fields: Fields) -> dict[str, str]:
     tags = fields.object("tags")
-    return {} if tags is None else {key: tags.text(key) for key, _ in tags.items()}
+    return {} if tags is None else {key: tags.text(key) for key, _ in tags.members()}

@@ -13,11 +13,15 @@ from array import array
 from functools import lru_cache
 from typing import Any
 
+from google.protobuf.struct_pb2 import Struct
+
 from router.errors import InvalidArgument
 from router.rest.errors import Misfit
 from router.rest.fields import Fields
+from router.validate import parse
 from storage.limits import FILTER_DEPTH_MAX
 from storage.metadata import Value, all_entries, decode_entry
+from torpor.internal.v1 import twin_pb2 as twin
 from torpor.v1 import data_pb2 as data
 
 # Levels of JSON: $and and $or are two each, an object and a list; a condition below them is three.
@@ -59,6 +63,18 @@ def sparse_values(fields: Fields, key: str) -> bytes | None:
         pairs = sorted(zip(indices, values, strict=True))
         indices, values = [index for index, _ in pairs], [value for _, value in pairs]
     return data.SparseValues(indices=indices, values=array("f", values)).SerializeToString()
+
+
+def encoded_struct(fields: Fields, key: str) -> bytes | None:
+    """An object as an encoded google.protobuf.Struct; None if it is not there."""
+    values = fields.mapping(key)
+    return None if values is None else encode_struct(values)
+
+
+def struct_of(fields: Fields, key: str) -> Struct | None:
+    """An object as a google.protobuf.Struct; None if it is not there."""
+    encoded = encoded_struct(fields, key)
+    return None if encoded is None else parse(Struct, encoded)
 
 
 def encode_struct(values: dict[str, Any], depth: int = DEPTH_MAX) -> bytes:
@@ -116,6 +132,11 @@ def shown_floats(packed: bytes) -> list[float]:
     if _short(values[:_GLANCE]) is None:
         return values
     return _short(values) or values
+
+
+def shown_scores(answer: twin.QueryResponseTwin) -> list[float]:
+    """The scores of the matches as the numbers that JSON shows."""
+    return shown_floats(array("f", [match.score for match in answer.matches]).tobytes())
 
 
 def shown_sparse(encoded: bytes) -> dict[str, list[Any]]:

@@ -1,23 +1,21 @@
 """The data plane's operations on vectors, in camelCase."""
 
-from array import array
 from typing import Any
-
-from google.protobuf.struct_pb2 import Struct
 
 from router.call import Reply
 from router.rest.fields import Fields
 from router.rest.json_values import (
-    encode_struct,
+    encoded_struct,
     packed_floats,
     shown_floats,
     shown_metadata,
+    shown_scores,
     shown_sparse,
     sparse_values,
+    struct_of,
 )
 from router.rest.methods import Methods
 from router.rest.request import Endpoints, Request, Response, respond
-from router.validate import parse
 from torpor.internal.v1 import twin_pb2 as twin
 from torpor.v1 import data_pb2 as data
 
@@ -93,7 +91,7 @@ class Vectors:
         fields = request.fields()
         message = data.FetchByMetadataRequest(
             namespace=fields.text("namespace"),
-            filter=_struct(fields, "filter"),
+            filter=struct_of(fields, "filter"),
             limit=fields.whole("limit"),
             pagination_token=fields.text("paginationToken") or None,
         )
@@ -120,15 +118,13 @@ class Vectors:
 
     async def update(self, request: Request) -> Response:
         fields = request.fields()
-        changes = fields.mapping("setMetadata")
-        condition = fields.mapping("filter")
         message = twin.UpdateTwin(
             id=fields.text("id").encode(),
             values=packed_floats(fields, "values"),
-            set_metadata=encode_struct(changes) if changes else None,
+            set_metadata=encoded_struct(fields, "setMetadata") or None,
             namespace=fields.text("namespace").encode(),
             sparse_values=sparse_values(fields, "sparseValues"),
-            filter=None if condition is None else encode_struct(condition),
+            filter=encoded_struct(fields, "filter"),
             dry_run=fields.flag("dryRun"),
         )
         reply = await self._methods.data("Update", message, request.call)
@@ -144,7 +140,7 @@ class Vectors:
             ids=fields.texts("ids"),
             delete_all=fields.flag("deleteAll"),
             namespace=fields.text("namespace"),
-            filter=_struct(fields, "filter"),
+            filter=struct_of(fields, "filter"),
         )
         return respond({}, await self._methods.data("Delete", message, request.call))
 
@@ -159,7 +155,7 @@ class Vectors:
         return respond({}, await self._methods.data("Delete", message, request.call))
 
     async def describe_index_stats(self, request: Request) -> Response:
-        message = data.DescribeIndexStatsRequest(filter=_struct(request.fields(), "filter"))
+        message = data.DescribeIndexStatsRequest(filter=struct_of(request.fields(), "filter"))
         reply = await self._methods.data("DescribeIndexStats", message, request.call)
         answer = data.DescribeIndexStatsResponse.FromString(reply.body)
         shown: dict[str, Any] = {
@@ -180,21 +176,19 @@ class Vectors:
 
 
 def _vector(fields: Fields) -> twin.VectorTwin:
-    metadata = fields.mapping("metadata")
     return twin.VectorTwin(
         id=fields.text("id").encode(),
         values=packed_floats(fields, "values"),
-        metadata=encode_struct(metadata) if metadata else None,
+        metadata=encoded_struct(fields, "metadata") or None,
         sparse_values=sparse_values(fields, "sparseValues"),
     )
 
 
 def _query(fields: Fields) -> twin.QueryTwin:
-    condition = fields.mapping("filter")
     return twin.QueryTwin(
         namespace=fields.text("namespace").encode(),
         top_k=fields.whole("topK") or 0,
-        filter=encode_struct(condition) if condition else None,
+        filter=encoded_struct(fields, "filter"),
         include_values=fields.flag("includeValues"),
         include_metadata=fields.flag("includeMetadata"),
         vector=packed_floats(fields, "vector"),
@@ -211,11 +205,10 @@ def _old_query(fields: Fields, outer: Fields) -> twin.QueryTwin:
     def where(key: str) -> Fields:
         return fields if key in fields else outer
 
-    condition = where("filter").mapping("filter")
     return twin.QueryTwin(
         namespace=where("namespace").text("namespace").encode(),
         top_k=where("topK").whole("topK") or 0,
-        filter=encode_struct(condition) if condition else None,
+        filter=encoded_struct(where("filter"), "filter"),
         include_values=outer.flag("includeValues"),
         include_metadata=outer.flag("includeMetadata"),
         vector=packed_floats(fields, "values"),
@@ -223,19 +216,13 @@ def _old_query(fields: Fields, outer: Fields) -> twin.QueryTwin:
     )
 
 
-def _struct(fields: Fields, key: str) -> Struct | None:
-    values = fields.mapping(key)
-    return None if values is None else parse(Struct, encode_struct(values))
-
-
 # To JSON
 
 
 def _matches(answer: twin.QueryResponseTwin) -> list[dict[str, Any]]:
-    scores = array("f", [match.score for match in answer.matches]).tobytes()
     return [
         {"id": match.id.decode(), "score": score, **_contents(match)}
-        for match, score in zip(answer.matches, shown_floats(scores), strict=True)
+        for match, score in zip(answer.matches, shown_scores(answer), strict=True)
     ]
 
 

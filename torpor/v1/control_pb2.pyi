@@ -803,7 +803,9 @@ class DescribeIndexRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The index. Required."""
+    """The index. Empty, it is the one that a data call would be for: of the address that the call came
+    to, or of the call metadata `torpor-index`.
+    """
     def __init__(
         self,
         *,

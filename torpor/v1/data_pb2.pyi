@@ -794,6 +794,7 @@ class QueryRequest(_message.Message):
     MAX_CANDIDATES_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     NAMESPACES_FIELD_NUMBER: _builtins.int
+    SPARSE_ONLY_FIELD_NUMBER: _builtins.int
     AT_LEAST_LSN_FIELD_NUMBER: _builtins.int
     CURRENT_VIEW_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
@@ -814,6 +815,11 @@ class QueryRequest(_message.Message):
     """Accepted and without effect while every answer is exact; top_k to 100,000."""
     index: _builtins.str
     """The index, where call metadata does not name it."""
+    sparse_only: _builtins.bool
+    """Ask a dense index, of any metric, as if it were a sparse one: `sparse_vector` alone is the query,
+    without `vector` and `id`; records that share no index with it are no matches; the score is the
+    sparse product, larger is closer.
+    """
     at_least_lsn: _builtins.int
     """At least this LSN, as a write returned it: a worker that has seen it looks for nothing newer."""
     current_view: _builtins.bool
@@ -862,12 +868,13 @@ class QueryRequest(_message.Message):
         max_candidates: _builtins.int | None = ...,
         index: _builtins.str = ...,
         namespaces: _abc.Iterable[_builtins.str] | None = ...,
+        sparse_only: _builtins.bool = ...,
         at_least_lsn: _builtins.int = ...,
         current_view: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "max_candidates", b"max_candidates", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "id", b"id", "include_metadata", b"include_metadata", "include_values", b"include_values", "index", b"index", "max_candidates", b"max_candidates", "namespace", b"namespace", "namespaces", b"namespaces", "queries", b"queries", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "id", b"id", "include_metadata", b"include_metadata", "include_values", b"include_values", "index", b"index", "max_candidates", b"max_candidates", "namespace", b"namespace", "namespaces", b"namespaces", "queries", b"queries", "scan_factor", b"scan_factor", "sparse_only", b"sparse_only", "sparse_vector", b"sparse_vector", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_candidates: _TypeAlias = _typing.Literal["max_candidates"]  # noqa: Y015
     _WhichOneofArgType__max_candidates: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates"]  # noqa: Y015

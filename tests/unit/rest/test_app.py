@@ -8,7 +8,7 @@ import pytest
 
 from router import errors
 from router.call import Call, Reply
-from router.limits import REST_BODIES_BYTES_MAX, REST_BODY_BYTES_MAX
+from router.limits import REST_BODY_BYTES_MAX
 from router.rest.app import App
 from storage import errors as storage_errors
 from tests.unit.rest.asgi import Answer, abandon, ask
@@ -153,51 +153,6 @@ async def test_a_body_over_the_bound_is_refused(fake: Fake, headers: dict[str, s
     answer = await ask(fake.app, "POST", "/query", body, headers, parts=3)
     assert data_error(answer)[:2] == (413, 3)
     assert fake.asked == []
-
-
-async def test_bodies_that_the_server_holds_are_bounded_and_let_go() -> None:
-    waiting = asyncio.Event()
-
-    async def wait(body: bytes, call: Call) -> Reply:
-        await waiting.wait()
-        return Reply(b"")
-
-    app = App({"/torpor.v1.DataService/Query": wait})
-    body = b"{}" + b" " * (REST_BODY_BYTES_MAX - 2)
-    count = REST_BODIES_BYTES_MAX // REST_BODY_BYTES_MAX
-    held = [asyncio.create_task(ask(app, "POST", "/query", body)) for _ in range(count)]
-    await asyncio.sleep(0)
-    assert data_error(await ask(app, "POST", "/query", b"{}"))[:2] == (429, 8)
-    waiting.set()
-    assert {(await one).status for one in held} == {200}
-    assert (await ask(app, "POST", "/query", b"{}")).status == 200
-
-
-async def test_a_body_that_does_not_arrive_is_given_up(
-    fake: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("router.rest.body.REST_BODY_SECONDS_MAX", 0.01)
-    sent: list[Any] = []
-    parts = [{"type": "http.request", "body": b"{", "more_body": True}]
-
-    async def receive() -> Any:
-        if parts:
-            return parts.pop()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "raw_path": b"/query",
-        "query_string": b"",
-        "headers": [],
-    }
-    await fake.app(scope, receive, send)
-    assert sent[0]["status"] == 408
 
 
 async def test_a_compressed_body_is_refused(fake: Fake) -> None:
