@@ -77,7 +77,7 @@ class SparseValues(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def indices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Places in ascending order, none twice; at most 1,000."""
+        """Places, none twice; at most 1,000. They come back in ascending order."""
 
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
