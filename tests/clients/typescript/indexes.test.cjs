@@ -144,7 +144,9 @@ test('an index is made with dedicated read capacity', async () => {
   assert.equal((await capacityOf(name)).mode, 'Dedicated');
 });
 
-test('a pod index is made and changed', async () => {
+const noPods = VERSION > 8 && 'this client makes no pod indexes';
+
+test('a pod index is made and changed', { skip: noPods }, async () => {
   const name = unused('pod');
   const environment = 'us-east1-gcp';
   await create(name, { spec: { pod: { environment, podType: 'p1.x1', pods: 1 } } });
