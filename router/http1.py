@@ -18,7 +18,7 @@ from router.limits import (
     CLOSE_SECONDS,
     CONNECTION_IDLE_SECONDS,
     FRAME_SECONDS,
-    HEADER_LIST_BYTES_MAX,
+    HTTP1_HEAD_BYTES_MAX,
     HTTP1_REQUEST_BYTES_MAX,
     REQUEST_SECONDS,
     STALL_SECONDS,
@@ -90,7 +90,7 @@ class Http1Connection(HttpToolsProtocol):
         self._received += len(data)
         if self._in_head and self._head_since is None:
             self._head_since = self.loop.time()
-        if self._in_head and self._received > HEADER_LIST_BYTES_MAX + len(data):
+        if self._in_head and self._received > HTTP1_HEAD_BYTES_MAX + len(data):
             self._refuse(431, "The head of the request is too long.")
         elif self._received > HTTP1_REQUEST_BYTES_MAX:
             self._refuse(413, f"The request has more than {HTTP1_REQUEST_BYTES_MAX} bytes.")
@@ -154,7 +154,7 @@ class Http1Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What came is not HTTP, or too much of it."""
-        if self._head_bytes > HEADER_LIST_BYTES_MAX:
+        if self._head_bytes > HTTP1_HEAD_BYTES_MAX:
             self._refuse(431, "The head of the request is too long.")
         else:
             self._refuse(400, msg)
@@ -192,7 +192,7 @@ class Http1Connection(HttpToolsProtocol):
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
-        if self._head_bytes > HEADER_LIST_BYTES_MAX:
+        if self._head_bytes > HTTP1_HEAD_BYTES_MAX:
             raise ValueError("The head of the request is too long.")
 
     def _refuse(self, status: int, message: str) -> None:

@@ -38,6 +38,9 @@ HEADER_BLOCK_BYTES_MAX = 16 << 10
 HEADER_LIST_BYTES_MAX = 32 << 10
 # What an error says, encoded; clients refuse headers of more than 8 KiB.
 STATUS_MESSAGE_BYTES_MAX = 4 << 10
+# The head of a request over HTTP/1.1. A fetch names its records in the target, of which the parser takes
+# 64 KiB: 1,000 ids of 60 characters.
+HTTP1_HEAD_BYTES_MAX = (64 << 10) + HEADER_LIST_BYTES_MAX
 # A request over HTTP/1.1, with its head and whatever it is encoded with.
 HTTP1_REQUEST_BYTES_MAX = MESSAGE_BYTES_MAX + MIB
 # CONTINUATION frames of one block; clients send none.
@@ -123,6 +126,7 @@ assert REST_BODY_BYTES_MAX < HTTP1_REQUEST_BYTES_MAX
 assert MESSAGE_BYTES_MAX >= BATCH_BYTES_MAX
 assert CONNECTION_HELD_BYTES_MAX >= 2 * MESSAGE_BYTES_MAX
 assert CONNECTION_HELD_BYTES_MAX < SERVER_REQUEST_BYTES_MAX < CONNECTIONS_HELD_BYTES_MAX
+assert HTTP1_HEAD_BYTES_MAX < HTTP1_REQUEST_BYTES_MAX
 assert REMEMBERED_BLOCKS_BYTES_MAX <= HEADER_LIST_BYTES_MAX
 assert HEADER_BLOCK_BYTES_MAX <= HEADER_LIST_BYTES_MAX < FRAME_BYTES_MAX
 assert PATIENCE_FRAMES > CONNECTION_STREAMS_MAX

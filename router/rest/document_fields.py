@@ -26,7 +26,6 @@ ID = "_id"
 REMOVE_FIELDS = "_remove_fields"
 _EVERY = "*"
 
-
 # What is shown when nothing is asked for, of what is fetched and of what is found.
 EVERY_FIELD: Collection[str] = (_EVERY,)
 NO_FIELD: Collection[str] = ()
@@ -122,7 +121,12 @@ class Shown:
             shown[self.naming.sparse] = shown_sparse(record.sparse_values)
         if record.HasField("metadata") and self.metadata:
             metadata = shown_metadata(record.metadata)
-            shown.update((key, value) for key, value in metadata.items() if self._shows(key))
+            # A record that came as a vector may have metadata with the documents' own names.
+            shown.update(
+                (key, value)
+                for key, value in metadata.items()
+                if self._shows(key) and not key.startswith("_")
+            )
         return shown
 
     def _shows(self, name: str) -> bool:

@@ -4,12 +4,11 @@ A Struct is written as its wire bytes, field after field in the order of the JSO
 entry: entries repeat from record to record, so what one says is remembered.
 
 Numbers of a Struct are doubles. A whole one below 2**53 is shown without a fraction: 1999 stays 1999.
-The 32-bit floats of vectors and scores are shown with six digits where six digits are what they are
-(every decimal of six digits survives as such a float), and else as exactly what they are.
+The 32-bit floats of scores, and of vectors as a whole, are shown with six digits where six digits are
+what they are (every decimal of six digits survives as such a float), else as the exact doubles.
 """
 
 import struct
-from array import array
 from functools import lru_cache
 from typing import Any
 
@@ -27,7 +26,7 @@ from torpor.v1 import data_pb2 as data
 # Levels of JSON: $and and $or are two each, an object and a list; a condition below them is three.
 DEPTH_MAX = 2 * FILTER_DEPTH_MAX + 3
 
-_NUMBERS = frozenset((int, float))
+_ONE, _ZERO = struct.pack("<f", 1), struct.pack("<f", 0)
 _WHOLE_MAX = 2.0**53
 # Entries whose meaning is remembered: so many of them, none longer than this.
 _KNOWN_MAX = 1 << 14
@@ -43,10 +42,7 @@ _pack_double = struct.Struct("<Bd").pack
 
 def packed_floats(fields: Fields, key: str) -> bytes:
     """A list of numbers as 32-bit floats; empty if it is not there."""
-    values = fields.list(key)
-    if not _NUMBERS.issuperset(map(type, values)):
-        raise Misfit(f"The field {fields.place_of(key)!r} must be a list of numbers.")
-    return array("f", values).tobytes()
+    return _pack(fields.list(key), fields.place_of(key))
 
 
 def sparse_values(fields: Fields, key: str) -> bytes | None:
@@ -55,14 +51,15 @@ def sparse_values(fields: Fields, key: str) -> bytes | None:
     if found is None:
         return None
     indices, values = found.list("indices"), found.list("values")
-    if not {int}.issuperset(map(type, indices)) or not _NUMBERS.issuperset(map(type, values)):
-        raise Misfit(f"The indices of {found.place!r} must be whole numbers, its values numbers.")
+    if not {int}.issuperset(map(type, indices)):
+        raise Misfit(f"The indices of {found.place!r} must be whole numbers.")
     if indices and not (min(indices) >= 0 and max(indices) < 1 << 32):
         raise Misfit(f"The indices of {found.place!r} must be 0 to {(1 << 32) - 1}.")
     if len(indices) == len(values) and indices != sorted(indices):
         pairs = sorted(zip(indices, values, strict=True))
         indices, values = [index for index, _ in pairs], [value for _, value in pairs]
-    return data.SparseValues(indices=indices, values=array("f", values)).SerializeToString()
+    packed = _pack(values, found.place_of("values"))
+    return data.SparseValues(indices=indices, values=_unpack(packed)).SerializeToString()
 
 
 def encoded_struct(fields: Fields, key: str) -> bytes | None:
@@ -87,6 +84,29 @@ def encode_struct(values: dict[str, Any], depth: int = DEPTH_MAX) -> bytes:
             for key, value in values.items()
         ]
     )
+
+
+def _pack(values: list[Any], place: str) -> bytes:
+    try:
+        packed = _floats(len(values)).pack(*values)
+    except struct.error:
+        raise Misfit(f"The field {place!r} must be a list of numbers.") from None
+    except OverflowError:
+        raise InvalidArgument(f"The field {place!r} has a number too large for 32 bits.") from None
+    # To Python true and false are numbers as well. The types, which cost four times what packing does,
+    # are looked at only where they may be.
+    if (_ONE in packed or _ZERO in packed) and bool in map(type, values):
+        raise Misfit(f"The field {place!r} must be a list of numbers.")
+    return packed
+
+
+def _unpack(packed: bytes) -> list[float]:
+    return list(_floats(len(packed) // 4).unpack(packed))
+
+
+@lru_cache(64)
+def _floats(count: int) -> struct.Struct:
+    return struct.Struct(f"<{count}f")
 
 
 def _encode_value(value: Any, depth: int) -> bytes:
@@ -125,25 +145,22 @@ def _field(tag: bytes, value: bytes) -> bytes:
 
 
 def shown_floats(packed: bytes) -> list[float]:
-    """32-bit floats as the numbers that JSON shows."""
-    exact = array("f")
-    exact.frombytes(packed)
-    values = exact.tolist()
-    if _short(values[:_GLANCE]) is None:
-        return values
-    return _short(values) or values
+    """The 32-bit floats of a vector as the numbers that JSON shows."""
+    return _shown_vector(_unpack(packed))
 
 
 def shown_scores(answer: twin.QueryResponseTwin) -> list[float]:
     """The scores of the matches as the numbers that JSON shows."""
-    return shown_floats(array("f", [match.score for match in answer.matches]).tobytes())
+    scores = [match.score for match in answer.matches]
+    pairs = zip(scores, _six_digits(scores), strict=True)
+    return [exact if short is None else short for exact, short in pairs]
 
 
 def shown_sparse(encoded: bytes) -> dict[str, list[Any]]:
     """Sparse values as JSON shows them."""
     found = data.SparseValues.FromString(encoded)
-    values = array("f", found.values).tobytes()
-    return {"indices": list(found.indices), "values": shown_floats(values)}
+    values = list(found.values)
+    return {"indices": list(found.indices), "values": _shown_vector(values)}
 
 
 def shown_metadata(encoded: bytes) -> dict[str, Value]:
@@ -151,10 +168,21 @@ def shown_metadata(encoded: bytes) -> dict[str, Value]:
     return dict(map(_shown_entry, all_entries(encoded)))
 
 
-def _short(values: list[float]) -> list[float] | None:
-    """The values as decimals of six digits, if each of them is one."""
+def _shown_vector(values: list[float]) -> list[float]:
+    """With six digits, if six digits say what all of the values are."""
+    if None in _six_digits(values[:_GLANCE]):
+        return values
+    short = [one for one in _six_digits(values) if one is not None]
+    return short if len(short) == len(values) else values
+
+
+def _six_digits(values: list[float]) -> list[float | None]:
+    """The values as decimals of six digits; None for those that are no such decimal."""
     short = [float(f"{value:.6g}") for value in values]
-    return short if array("f", short).tolist() == values else None
+    back = _unpack(_floats(len(short)).pack(*short))
+    return [
+        one if same == value else None for one, same, value in zip(short, back, values, strict=True)
+    ]
 
 
 def _shown_entry(entry: bytes) -> tuple[str, Value]:

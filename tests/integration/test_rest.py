@@ -172,6 +172,17 @@ def test_the_phrases_that_clients_look_for(control: Rest) -> None:
         assert "Deletion protection is enabled for this index" in answer.json["error"]["message"]
 
 
+def test_a_fetch_may_name_a_thousand_records(control: Rest) -> None:
+    with create(control) as index:
+        ids = [f"{number:036}" for number in range(1000)]
+        vectors = [{"id": one, "values": [1, 2, 3]} for one in ids]
+        index.post("/vectors/upsert", {"vectors": vectors})
+        answer = index.get("/vectors/fetch?" + "&".join(f"ids={one}" for one in ids))
+        assert answer.json["vectors"].keys() == set(ids)
+        answer = index.get("/vectors/fetch?" + "&".join(f"ids={one}" for one in (*ids, "more")))
+        assert answer.status == 400
+
+
 def test_a_body_of_many_megabytes_arrives(control: Rest) -> None:
     with create(control, dimension=1024) as index:
         vectors = [{"id": f"{n}", "values": [n + 1 / 3] * 1024} for n in range(800)]

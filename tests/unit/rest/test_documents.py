@@ -217,6 +217,13 @@ async def test_a_fetch_by_id_shows_every_field(fake: Fake) -> None:
     assert answer.json["documents"] == {"a": {"_id": "a", "year": 1999}}
 
 
+async def test_metadata_does_not_hide_what_is_the_documents_own(fake: Fake) -> None:
+    vector = data.Vector(id="a", values=[1, 2], metadata=struct(_id="b", _x=1, year=1999))
+    fake.answer("Fetch", data.FetchResponse(vectors={"a": vector}))
+    documents = (await post(fake, "fetch", {"ids": ["a"]})).json["documents"]
+    assert documents == {"a": {"_id": "a", **EMBEDDING, "year": 1999}}
+
+
 async def test_a_fetch_by_filter_has_pages(fake: Fake) -> None:
     page = data.FetchByMetadataResponse(
         vectors={"a": STORED}, namespace="n", pagination=data.Pagination(next="more")
