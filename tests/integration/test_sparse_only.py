@@ -81,11 +81,12 @@ def test_sparse_only_scores_by_the_sparse_product_whatever_the_metric(
     [{"vector": [1, 2]}, {"id": "a"}, {"sparse_vector": None}],
 )
 def test_sparse_only_comes_with_sparse_values_alone(
-    refusing: Client, extra: dict[str, object]
+    client: Client, extra: dict[str, object]
 ) -> None:
+    client.create("a", dimension=2)
     request = question({1: 1.0}, index="a")
     for key, value in extra.items():
         request.ClearField(key)
         if value is not None:
             request.MergeFrom(data_pb2.QueryRequest(**{key: value}))
-    assert code_of(lambda: refusing.data.Query(request)) == "INVALID_ARGUMENT"
+    assert code_of(lambda: client.data.Query(request)) == "INVALID_ARGUMENT"
