@@ -244,6 +244,8 @@ def _check_dense_query(request: twin.QueryTwin, row: IndexRow) -> None:
                 f"A sparse vector needs the metric dotproduct; index {row.name!r} has {row.metric}."
             )
         _check_sparse("The query", request.sparse_vector)
+    elif not request.vector:
+        raise InvalidArgument("Either 'vector' or 'ID' must be provided")
     _check_floats("The query vector", request.vector, row.dimension)
 
 

@@ -1,7 +1,7 @@
 """A client of one server, for tests: the stubs, and a few words for what tests say often."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -82,6 +82,16 @@ class Client:
         return self.data.DescribeIndexStats(request).total_vector_count
 
 
+def pages(call: Callable[..., Any], request: Any) -> Iterator[Any]:
+    """All pages of a list."""
+    while True:
+        response = call(request)
+        yield response
+        if not response.HasField("pagination"):
+            return
+        request.pagination_token = response.pagination.next
+
+
 def wait_until(what: Callable[[], Answer], seconds: float = 10.0) -> Answer:
     """Waits for something to become true, and returns it."""
     deadline = time.monotonic() + seconds
@@ -93,6 +103,7 @@ def wait_until(what: Callable[[], Answer], seconds: float = 10.0) -> Answer:
 
 def fold(client: Client, name: str) -> None:
     """Puts an index to sleep with a log that is worth folding, and waits until it is folded."""
+    others = set(workers(client.server))
     # To replay a deletion of ids, be they there or not, costs as much as to replay so many rows.
     nobody = [f"nobody-{number}" for number in range(1_000)]
     client.data.Delete(data_pb2.DeleteRequest(index=name, ids=nobody))
@@ -102,15 +113,13 @@ def fold(client: Client, name: str) -> None:
     quiet_since = time.monotonic()
     # A merge may follow, and before it there is a moment without a builder.
     while time.monotonic() - quiet_since < 0.1:
-        if workers(client.server):
+        if set(workers(client.server)) - others:
             quiet_since = time.monotonic()
         time.sleep(0.01)
 
 
 def _is_folded(client: Client, name: str) -> bool:
     """Whether counting wakes nothing; a worker that it did wake is let go again."""
-    if workers(client.server):
-        return False
     client.count(name)
     if client.state(name) == "asleep":
         return True

@@ -8,6 +8,7 @@ import pytest
 from tests.integration.client import Client
 from tests.integration.command_line import CommandLine
 from torpor.local import LocalServer
+from torpor.v1 import control_pb2
 
 Start = Callable[..., Client]
 
@@ -46,11 +47,12 @@ def start(tmp_path: Path, front: str) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="module")
-def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A client of a server that refuses a module's bad requests to index "a", one after the other."""
-    folder = tmp_path_factory.mktemp("refusing")
-    client = Client(LocalServer(folder / "data", (), folder / "log"))
-    client.create("a", dimension=2)
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client of one server for all tests of a module, each with indexes of its own."""
+    folder = tmp_path_factory.mktemp("shared")
+    client = Client(LocalServer(folder / "data", ("--idle-seconds", "600"), folder / "log"))
+    # The connection belongs to the module, and not to the first test that calls.
+    client.control.ListIndexes(control_pb2.ListIndexesRequest())
     yield client
     client.close()
     client.server.stop()

@@ -1,6 +1,5 @@
 """The data plane over gRPC: what is stored is found, and what is wrong is refused."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -221,69 +220,6 @@ def test_unpacked_and_split_floats_are_read_as_the_wire_format_demands(client: C
 
 
 GOOD = [1.0, 2.0, 3.0, 4.0]
-
-
-@pytest.mark.parametrize(
-    "vectors",
-    [
-        [],
-        [data.Vector(id="x", values=[1, 2, 3])],
-        [data.Vector(id="x", values=[1, 2, 3, 4, 5])],
-        [data.Vector(id="x", values=[1, 2, 3, math.nan])],
-        [data.Vector(id="x", values=[1, 2, 3, math.inf])],
-        [data.Vector(id="x", values=[0, 0, 0, 0])],
-        [data.Vector(id="x", values=[0, 0, -0.0, 0])],
-        [data.Vector(id="", values=GOOD)],
-        [data.Vector(id="i" * 513, values=GOOD)],
-        [data.Vector(id="a\0b", values=GOOD)],
-        [data.Vector(id=str(n), values=GOOD) for n in range(1_001)],
-        [data.Vector(id="x", values=GOOD, metadata=struct(big="x" * 41_000))],
-        [data.Vector(id="x", values=GOOD, metadata=struct(null=None))],
-        [data.Vector(id="x", values=GOOD, metadata=struct(nested={"a": 1}))],
-        [data.Vector(id="x", values=GOOD, metadata=struct(numbers=[1, 2]))],
-        [data.Vector(id="x", values=GOOD, metadata=struct(**{"$bad": 1}))],
-    ],
-    ids=lambda vectors: vectors[0].id[:8] if len(vectors) == 1 else str(len(vectors)),
-)
-def test_bad_vectors_are_refused_and_nothing_is_stored(
-    client: Client, vectors: list[data.Vector]
-) -> None:
-    client.create("a")
-    good = [data.Vector(id="good", values=GOOD)] if vectors else []
-    assert code_of(upsert(client, *good, *vectors)) == "INVALID_ARGUMENT"
-    assert client.count("a") == 0
-
-
-def test_bad_queries_are_refused(client: Client) -> None:
-    client.create("a")
-    for fields, code in (
-        ({"vector": GOOD, "top_k": 0}, "INVALID_ARGUMENT"),
-        ({"vector": GOOD, "top_k": 10_001}, "INVALID_ARGUMENT"),
-        ({"vector": GOOD[:3], "top_k": 1}, "INVALID_ARGUMENT"),
-        ({"vector": [1, 2, 3, math.nan], "top_k": 1}, "INVALID_ARGUMENT"),
-        ({"top_k": 1}, "INVALID_ARGUMENT"),
-        ({"vector": GOOD, "id": "x", "top_k": 1}, "INVALID_ARGUMENT"),
-        ({"vector": GOOD, "top_k": 1, "namespace": "n" * 513}, "INVALID_ARGUMENT"),
-        ({"vector": GOOD, "top_k": 1, "scan_factor": 9.0}, "INVALID_ARGUMENT"),
-        ({"vector": GOOD, "top_k": 1, "queries": [data.QueryVector()]}, "INVALID_ARGUMENT"),
-        ({"vector": GOOD, "top_k": 1, "filter": struct(a=1)}, "OK"),
-        ({"top_k": 1, "sparse_vector": data.SparseValues()}, "INVALID_ARGUMENT"),
-        ({"vector": GOOD, "top_k": 10_000}, "OK"),
-    ):
-        request = data.QueryRequest(index="a", **fields)
-        assert code_of(lambda: client.data.Query(request)) == code, fields  # noqa: B023
-
-
-def test_bad_deletes_and_fetches_are_refused(client: Client) -> None:
-    client.create("a")
-    for delete in (
-        data.DeleteRequest(index="a"),
-        data.DeleteRequest(index="a", ids=["x"], delete_all=True),
-        data.DeleteRequest(index="a", ids=["x"] * 1_001),
-        data.DeleteRequest(index="a", ids=[""]),
-    ):
-        assert code_of(lambda: client.data.Delete(delete)) == "INVALID_ARGUMENT"  # noqa: B023
-    assert code_of(lambda: client.data.Fetch(data.FetchRequest(index="a"))) == "INVALID_ARGUMENT"
 
 
 def test_garbage_is_refused(client: Client) -> None:
