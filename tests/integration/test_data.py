@@ -78,6 +78,29 @@ def test_values_and_metadata_come_back_as_they_went(client: Client) -> None:
         client.sleep("a")
 
 
+def test_metadata_comes_back_byte_for_byte(shared: Client) -> None:
+    """Also where its fields stand in an order that no library would write them in."""
+    shared.create("bytes", dimension=2)
+    fields = [struct(**{key: value}) for key, value in (("z", 1.5), ("a", ["x"]), ("m", "ü"))]
+    metadata = b"".join(one.SerializeToString() for one in fields)
+    bare = data.Vector(id="x", values=[1, 2]).SerializeToString()
+    vector = bare + b"\x1a" + bytes([len(metadata)]) + metadata
+    body = b"\x0a" + bytes([len(vector)]) + vector
+    send = partial(shared.channel.unary_unary, request_serializer=None)
+    index = data.UpsertRequest(index="bytes").SerializeToString()
+    send("/torpor.v1.DataService/Upsert")(body + index)
+    requests = {
+        "Fetch": data.FetchRequest(index="bytes", ids=["x"]),
+        "FetchByMetadata": data.FetchByMetadataRequest(index="bytes", filter=struct(z=1.5)),
+        "Query": data.QueryRequest(index="bytes", id="x", top_k=1, include_metadata=True),
+    }
+    for _ in range(2):
+        for method, request in requests.items():
+            answer = send(f"/torpor.v1.DataService/{method}")(request.SerializeToString())
+            assert metadata in answer, method
+        fold(shared, "bytes")
+
+
 def test_query_by_id_finds_the_record_itself(client: Client) -> None:
     client.create("a")
     client.upsert("a", np.eye(4))

@@ -117,6 +117,17 @@ def test_namespaces_are_spelled_as_they_are_stored(filled: Client) -> None:
     assert {match.namespace for match in response.matches} == {"", "n1"}
     del request.namespaces[:]
     request.namespace = "__default__"
-    response = filled.data.Query(request)
-    assert response.namespace == "__default__"
-    assert {match.namespace for match in response.matches} == {""}
+    assert {match.namespace for match in filled.data.Query(request).matches} == {""}
+
+
+@pytest.mark.parametrize("spelled", ["", "__default__", "n1", "nobody"])
+def test_answers_spell_their_namespace_as_the_request_did(filled: Client, spelled: str) -> None:
+    even = struct(even=True)
+    for method, request in (
+        ("Query", data.QueryRequest(vector=VECTORS[0], top_k=1)),
+        ("Fetch", data.FetchRequest(ids=["000"])),
+        ("FetchByMetadata", data.FetchByMetadataRequest(filter=even)),
+        ("List", data.ListRequest()),
+    ):
+        request.index, request.namespace = "m2", spelled
+        assert getattr(filled.data, method)(request).namespace == spelled

@@ -42,6 +42,25 @@ def test_pages_hold_nothing_twice_and_miss_nothing_while_others_write(client: Cl
         assert set(stay) <= set(found)
 
 
+def test_ids_are_listed_in_the_order_of_their_bytes(shared: Client) -> None:
+    shared.create("order", dimension=2)
+    names = ["b", "a", "ä", "Z", "10", "9", "aa", "a\x7f", "a\x80", "\U0001f980", "\uffff"]
+    expected = sorted(names, key=str.encode)
+    records = [data.Vector(id=one, values=[1, 2], metadata=struct(x=1)) for one in names]
+    shared.data.Upsert(data.UpsertRequest(index="order", vectors=records[:6]))
+    fold(shared, "order")
+    shared.data.Upsert(data.UpsertRequest(index="order", vectors=records[6:]))
+    for _ in range(2):
+        for prefix in ("", "a", "ä", "\U0001f980"):
+            request = data.ListRequest(index="order", limit=2, prefix=prefix)
+            found = [one.id for page in pages(shared.data.List, request) for one in page.vectors]
+            assert found == [one for one in expected if one.startswith(prefix)]
+        by_filter = data.FetchByMetadataRequest(index="order", limit=2, filter=struct(x=1))
+        fetched = [set(page.vectors) for page in pages(shared.data.FetchByMetadata, by_filter)]
+        assert fetched == [set(expected[first : first + 2]) for first in range(0, 11, 2)]
+        fold(shared, "order")
+
+
 def test_page_tokens_survive_a_restart_and_are_for_their_request_only(
     start: Callable[..., Client],
 ) -> None:

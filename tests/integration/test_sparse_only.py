@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.integration.client import Client, code_of, fold, struct
+from tests.integration.client import Client, fold, struct
 from torpor.v1 import control_pb2, data_pb2
 
 RECORDS = 60

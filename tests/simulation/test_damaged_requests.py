@@ -47,9 +47,10 @@ def requests(dimension: int) -> dict[str, list[Message]]:
     several = data.QueryRequest(top_k=1, vector=values, sparse_vector=SPARSE, current_view=True)
     several.namespaces.extend(["", "n"])
     by_id = data.QueryRequest(top_k=1, id="x", namespace="n")
+    sparse_only = data.QueryRequest(top_k=1, sparse_vector=SPARSE, sparse_only=True)
     schema = data.MetadataSchema(fields={"text": data.MetadataFieldProperties(filterable=True)})
     own = {} if not dimension else {"values": [2.0, 3.0]}
-    batch = data.QueryBatchRequest(queries=[by_id, several], at_least_lsn=0)
+    batch = data.QueryBatchRequest(queries=[by_id, several, sparse_only], at_least_lsn=0)
     batch.queries[1].ClearField("current_view")
     return {
         "Upsert": [
@@ -61,7 +62,7 @@ def requests(dimension: int) -> dict[str, list[Message]]:
             data.UpdateRequest(filter=FILTER, set_metadata=struct(text="new"), namespace="n"),
             data.UpdateRequest(filter=FILTER, dry_run=True),
         ],
-        "Query": [query, several, by_id],
+        "Query": [query, several, by_id, sparse_only],
         "QueryBatch": [batch],
         "Fetch": [data.FetchRequest(ids=["x", "ü"], namespace="n")],
         "FetchByMetadata": [data.FetchByMetadataRequest(filter=FILTER, limit=7)],

@@ -329,6 +329,9 @@ class StorageMachine(RuleBasedStateMachine):
             self.expect(view, request, {name: kept[name]}, vector, asked)
             if vector:
                 self.expect_nearest(view, request, kept[name])
+            if asked:
+                request.vector, request.sparse_only = b"", True
+                self.expect(view, request, {name: kept[name]}, (), asked)
             own = records.get(by_id)
             if own is not None:
                 request = twin.QueryTwin(id=by_id.encode())
