@@ -74,19 +74,3 @@ def test_sparse_only_scores_by_the_sparse_product_whatever_the_metric(
     assert list(batch.results[0].matches) == list(batch.results[2].matches)
     alone = client.data.Query(data_pb2.QueryRequest(index="a", vector=[1, 2], top_k=RECORDS))
     assert list(batch.results[1].matches) == list(alone.matches)
-
-
-@pytest.mark.parametrize(
-    "extra",
-    [{"vector": [1, 2]}, {"id": "a"}, {"sparse_vector": None}],
-)
-def test_sparse_only_comes_with_sparse_values_alone(
-    client: Client, extra: dict[str, object]
-) -> None:
-    client.create("a", dimension=2)
-    request = question({1: 1.0}, index="a")
-    for key, value in extra.items():
-        request.ClearField(key)
-        if value is not None:
-            request.MergeFrom(data_pb2.QueryRequest(**{key: value}))
-    assert code_of(lambda: client.data.Query(request)) == "INVALID_ARGUMENT"
