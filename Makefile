@@ -1,5 +1,5 @@
 # One target per task. Everything needed is made from python3 alone.
-.PHONY: demo test check fix stubs docs bench clean
+.PHONY: demo test test-clients check fix stubs docs bench clean
 
 export OPENBLAS_NUM_THREADS ?= 1
 UV := .venv/bootstrap/bin/uv
@@ -14,6 +14,11 @@ demo: .venv/made
 
 test: .venv/made
 	$(PYTHON) -m pytest -n 2
+
+# The official Pinecone clients, each in an environment of its own, against a server of this checkout.
+test-clients: .venv/made
+	$(PYTHON) -m tests.clients.environment
+	$(PYTHON) -m pytest -n 2 tests/clients
 
 # Format, lint, types, import rules, spelling, and whether stubs and API reference are those of the protos.
 check: .venv/made $(STUBS)/made

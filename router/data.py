@@ -17,6 +17,7 @@ from router.plane import (
     write_metadata,
 )
 from router.requests import Answer
+from router.sparse_order import in_any_order
 from router.tokens import Tokens
 from router.validate import check_namespace, parse
 from router.validate_data import (
@@ -70,7 +71,7 @@ class DataService:
         return {
             **{f"/{_SERVICE}/{name}": method for name, method in bounded.items()},
             **{
-                f"/{_CLIENTS_SERVICE}/{name}": named_by_clients(method)
+                f"/{_CLIENTS_SERVICE}/{name}": named_by_clients(in_any_order(name, method))
                 for name, method in bounded.items()
             },
         }

@@ -331,7 +331,9 @@ class LiveIndex:
 
 def _count(files: Files, held: Origin, question: frames.CountRequest) -> frames.Counts:
     directory = NamespaceDirectory.open(files, held.folder, held.manifest)
-    counts = frames.Counts(total_namespaces=len(directory), total_records=directory.total_records)
+    counts = frames.Counts(
+        total_namespaces=directory.count(question.prefix), total_records=directory.total_records
+    )
     if question.HasField("name"):
         only = directory.find(question.name)
         found = [] if only is None else [only]

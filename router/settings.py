@@ -142,7 +142,7 @@ _HELP = {
     "data": "folder for everything the server keeps",
     "listen": "HOST:PORT to listen on; port 0 takes any free port",
     "idle_seconds": "seconds without a query after which an index falls asleep",
-    "workers_awake_max": "indexes that may be awake at the same time",
+    "workers_awake_max": "workers that may be awake at the same time",
     "memory_bytes_max": "private memory that all workers together may have, in bytes",
     "log_level": "debug, info, warning or error",
     "front": "what speaks HTTP: torpor, or grpcio as a second one, which serves gRPC alone and no REST",

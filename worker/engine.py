@@ -208,7 +208,7 @@ class Engine:
         request = frames.CountRequest.FromString(job.work.request)
         view = self.view
         counts = frames.Counts(
-            total_namespaces=view.total_namespaces, total_records=view.total_records
+            total_namespaces=view.count_namespaces(request.prefix), total_records=view.total_records
         )
         if request.HasField("name"):
             only = view.count(request.name)

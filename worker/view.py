@@ -169,6 +169,13 @@ class View:
             return Named(name, own.records, own.record_bytes) if own is not None else None
         return self._directory.find(name)
 
+    def count_namespaces(self, prefix: bytes) -> int:
+        """How many namespaces start with `prefix`."""
+        own = [name for name in self._counts if name.startswith(prefix)]
+        known = sum(self._directory.find(name) is not None for name in own)
+        there = sum(self._counts[name] is not None for name in own)
+        return self._directory.count(prefix) - known + there
+
     def namespaces(self, after: bytes | None = None, prefix: bytes = b"") -> Iterator[Named]:
         """The namespaces that follow `after` and start with `prefix`, in byte order."""
         lowest = prefix if after is None else max(prefix, after + b"\0")

@@ -103,7 +103,7 @@ def test_metadata_goes_both_ways(channel: grpc.Channel, port: int) -> None:
     assert shown["metadata"]["x-long"] == "y" * 3_000
     assert "trace-bin" not in shown["metadata"]
     left = (shown["deadline"] - time.monotonic_ns()) / 1e9
-    assert 20 < left <= 30
+    assert 20 < left < 31
     answered = dict(call.initial_metadata())
     assert answered["torpor-lsn"] == "17" and answered["torpor-exact"] == "true"
 
@@ -175,7 +175,8 @@ async def test_grpclib_is_served(port: int) -> None:
         slow: UnaryUnaryMethod[bytes, bytes] = UnaryUnaryMethod(
             channel, handlers.SLOW, bytes, bytes
         )
-        with pytest.raises(asyncio.TimeoutError):
+        # Whichever of the two is first to see that it has passed.
+        with pytest.raises((asyncio.TimeoutError, GRPCError), match=r"(?i)^$|deadline"):
             await slow(b"30", timeout=0.1)
     finally:
         channel.close()

@@ -105,7 +105,7 @@ async def test_certificates_are_replaced_without_a_restart(
         await asyncio.sleep(0.1)
         assert await _served(port, authority) == first
         authority.sign("server", *LOCALHOST)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while await _served(port, authority) == first:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.02)
         assert await channel.unary_unary(handlers.ECHO)(b"after") == b"after"

@@ -127,12 +127,12 @@ def test_a_schema_is_described_as_it_was_asked_for(client: Client) -> None:
     ],
 )
 def test_what_no_index_can_have_is_refused(
-    refusing: Client, fields: dict[str, object], reason: str
+    shared: Client, fields: dict[str, object], reason: str
 ) -> None:
     request = control.CreateIndexRequest(**{"name": "b", "dimension": 4, **fields})
-    assert reason in message_of(lambda: refusing.control.CreateIndex(request))
-    assert code_of(lambda: refusing.control.CreateIndex(request)) == "INVALID_ARGUMENT"
-    assert code_of(lambda: refusing.describe("b")) == "NOT_FOUND"
+    assert reason in message_of(lambda: shared.control.CreateIndex(request))
+    assert code_of(lambda: shared.control.CreateIndex(request)) == "INVALID_ARGUMENT"
+    assert code_of(lambda: shared.describe("b")) == "NOT_FOUND"
 
 
 def test_what_no_index_can_become_is_refused(client: Client) -> None:
@@ -140,7 +140,7 @@ def test_what_no_index_can_become_is_refused(client: Client) -> None:
     client.create("pod", pod=control.Pod(environment="a", replicas=0))
     before = {name: client.describe(name) for name in ("plain", "pod")}
     changes: list[tuple[str, dict[str, object], str]] = [
-        ("plain", {"pod": control.Pod(replicas=0)}, "has no pod"),
+        ("plain", {"pod": control.Pod(replicas=0)}, "not supported for serverless"),
         ("plain", {"read_capacity": control.ReadCapacity(replicas=0)}, "on demand there are none"),
         ("pod", {"read_capacity": dedicated(0)}, "has a pod"),
         ("pod", {"pod": control.Pod(environment="b")}, "nothing else"),

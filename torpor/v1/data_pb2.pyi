@@ -1230,7 +1230,7 @@ class ListNamespacesResponse(_message.Message):
     PAGINATION_FIELD_NUMBER: _builtins.int
     TOTAL_COUNT_FIELD_NUMBER: _builtins.int
     total_count: _builtins.int
-    """Namespaces in the index, also those of other pages and prefixes."""
+    """Namespaces that start with the prefix, also those of other pages."""
     @_builtins.property
     def namespaces(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamespaceDescription]:
         """In byte order of their names; the default namespace is listed as "__default__", first."""
