@@ -67,7 +67,7 @@ def vector(**given: Any) -> Given:
         ("a", vector(values=[0.0, -0.0]), "Vector 'x' is all zero"),
         ("a", vector(id=""), "An id is 1 to 512 bytes of UTF-8 without NUL"),
         ("a", vector(id="ü" * 257), "An id is 1 to 512 bytes of UTF-8 without NUL"),
-        ("a", vector(id="a\0b"), "An id is 1 to 512 bytes of UTF-8 without NUL"),
+        ("a", vector(id="a\0b"), "Vector ID must not contain null character"),
         ("a", {**vector(), "namespace": "n" * 513}, "A namespace is at most 512 bytes"),
         ("a", {"vectors": [*vector()["vectors"], *vector(values=[1.0])["vectors"]]}, "Vector dimension 1"),
         ("words", vector(sparse_values=SPARSE), "Index configuration does not support dense values"),
