@@ -59,6 +59,16 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     assert "Traceback" not in (folder / "log").read_text()
 
 
+@pytest.fixture(scope="module")
+def refusing(shared: Client) -> Client:
+    """Indexes that nothing is written to: "a" under cosine, "both" under dotproduct, "words" sparse."""
+    shared.create("a", dimension=2)
+    shared.create("both", dimension=2, metric=control_pb2.METRIC_DOTPRODUCT)
+    sparse = control_pb2.VECTOR_TYPE_SPARSE
+    shared.create("words", dimension=0, vector_type=sparse, metric=control_pb2.METRIC_DOTPRODUCT)
+    return shared
+
+
 @pytest.fixture
 def client(start: Start) -> Client:
     """A client of a fresh server whose indexes stay awake."""

@@ -1,6 +1,7 @@
 """Read capacity, pods and schemas of indexes, over gRPC."""
 
 import json
+import operator
 import os
 import signal
 import threading
@@ -254,19 +255,28 @@ def test_the_death_of_replicas_is_not_seen(client: Client) -> None:
     filled(client, "a", read_capacity=dedicated(2))
     client.wake("a")
     stop = threading.Event()
+    answers = [0] * 4
 
     def keep_asking(row: int) -> None:
         while not stop.is_set():
             assert client.query("a", ROWS[row])[0] == f"{row:06d}"
+            answers[row] += 1
+
+    def two() -> list[int]:
+        found = workers(client.server)
+        return found if len(found) == 2 else []
+
+    def all_answered_since(before: list[int]) -> bool:
+        return any(one.done() for one in askers) or all(map(operator.gt, answers, before))
 
     with ThreadPoolExecutor(4) as pool:
         askers = [pool.submit(keep_asking, row) for row in range(4)]
         try:
             # More deaths than one replica may have in a minute.
             for turn in range(4):
-                wait_until(lambda: len(workers(client.server)) == 2)
-                os.kill(workers(client.server)[turn % 2], signal.SIGKILL)
-                time.sleep(0.1)
+                os.kill(wait_until(two)[turn % 2], signal.SIGKILL)
+                # Who was in flight at this death and at the next would be taken for its cause.
+                wait_until(partial(all_answered_since, answers.copy()))
         finally:
             stop.set()
     assert [one.result() for one in askers] == [None] * 4

@@ -40,16 +40,6 @@ BAD_METADATA = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def refusing(shared: Client) -> Client:
-    """Indexes that nothing is written to: "a" under cosine, "both" under dotproduct, "words" sparse."""
-    shared.create("a", dimension=2)
-    shared.create("both", dimension=2, metric=control.METRIC_DOTPRODUCT)
-    sparse = control.VECTOR_TYPE_SPARSE
-    shared.create("words", dimension=0, vector_type=sparse, metric=control.METRIC_DOTPRODUCT)
-    return shared
-
-
 def refused(client: Client, method: str, request: Any, said: str) -> None:
     call = partial(getattr(client.data, method), request)
     assert code_of(call) == "INVALID_ARGUMENT"
