@@ -61,6 +61,7 @@ _DATA = {
     "filtered": "debian-packages",
     "million": "debian-packages",
     "tenants": "debian-packages",
+    "front": "echo",
 }
 
 # What stands above the rows of a record that is about something else than those before.
@@ -135,6 +136,38 @@ _FIGURES: dict[str, list[tuple[str, str, str]]] = {
     "tenants": [
         ("builder CPU s", "folding and merging 50,000 namespaces, CPU of the builders", "{:.0f} s"),
         ("folded s", "– from the first write until all is folded, loading included", "{:.0f} s"),
+    ],
+    "front": [
+        ("echo, 64 in flight, torpor requests/s", "echo of 3 KB, 64 in flight", "{:,.0f} requests/s"),
+        (
+            "echo, 64 in flight, requests/s ratio",
+            "– that of grpc.aio in the same run, times",
+            "{:.1f}",
+        ),
+        ("echo, one at a time, torpor ms", "echo, one at a time (median)", "{:.2f} ms"),
+        ("echo, one at a time, ms ratio", "– that of grpc.aio, times", "{:.2f}"),
+        (
+            "uploads of 300 KB, one at a time, MB/s ratio",
+            "uploads of 300 KB in MB/s, one at a time: that of grpc.aio, times",
+            "{:.2f}",
+        ),
+        ("uploads of 300 KB, eight at once, MB/s ratio", "– eight at once", "{:.2f}"),
+        (
+            "query, 64 in flight, torpor requests/s",
+            "queries of a 1,000-row index, 64 in flight",
+            "{:,.0f} requests/s",
+        ),
+        (
+            "query, 64 in flight, requests/s ratio",
+            "– that with grpc.aio as the front, times",
+            "{:.2f}",
+        ),
+        (
+            "query over REST, 64 in flight, torpor CPU us",
+            "CPU of the router for such a query over REST",
+            "{:.0f} us",
+        ),
+        ("attacks p99 ratio", "p99 of an echo beside attackers, times that without them", "{:.2f}"),
     ],
     "sleeping": [
         ("workers after idle teardown", "workers after an index fell asleep", "{:.0f}"),
