@@ -38,7 +38,8 @@ class Tokens:
         if not hmac.compare_digest(mac, self._sign(last, request)):
             raise InvalidArgument(
                 f"The page token {token[:64]!r} was not given by this server for this request. Send "
-                "the rest of the request as it was for the page before, or start without a token."
+                "the rest of it (index, namespace, prefix or filter) as it was for the page before, or "
+                "start without a token."
             )
         return last
 

@@ -36,7 +36,9 @@ def check_namespace(name: bytes, what: str = "namespace") -> None:
 
 def check_id(name: bytes) -> None:
     """Raises InvalidArgument unless this may be a record's id."""
-    if not 1 <= len(name) <= limits.ID_BYTES_MAX or b"\0" in name or not _is_text(name):
+    if b"\0" in name:
+        raise InvalidArgument(f"Vector ID must not contain null character, as {name[:64]!r} does.")
+    if not 1 <= len(name) <= limits.ID_BYTES_MAX or not _is_text(name):
         raise InvalidArgument(
             f"An id is 1 to {limits.ID_BYTES_MAX} bytes of UTF-8 without NUL, not {name[:64]!r}."
         )

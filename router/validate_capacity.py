@@ -45,7 +45,8 @@ def changed_capacity(
     if row.pod is None or row.dedicated is None:
         if request.HasField("pod"):
             raise InvalidArgument(
-                f"Index {row.name!r} has no pod; change its capacity with read_capacity."
+                "Configuring replicas and pod type is not supported for serverless indexes; change "
+                f"the capacity of index {row.name!r} with read_capacity."
             )
         if not request.HasField("read_capacity"):
             return row.dedicated, None
@@ -87,6 +88,10 @@ def _changed_pod(
         raise InvalidArgument("Of a pod, replicas and pod_type can change, and nothing else.")
     replicas = asked.replicas if asked.HasField("replicas") else dedicated.replicas
     pod_type = _pod_type(asked.pod_type or pod.pod_type)
+    if pod_type.partition(".")[0] != pod.pod_type.partition(".")[0]:
+        raise InvalidArgument(
+            f"Cannot change pod type {pod.pod_type} to {pod_type}; only its size, after the dot, can."
+        )
     return Dedicated(replicas), Pod(environment, pod_type, shards)
 
 

@@ -68,8 +68,8 @@ def check_name(name: str, what: str) -> None:
     """Raises InvalidArgument unless an index or a collection may have this name."""
     if not _NAME.fullmatch(name):
         raise InvalidArgument(
-            f"The {what} name {name!r} is not 1 to 45 characters of a-z, 0-9 and '-', "
-            "neither first nor last a '-'."
+            f"The {what} name {name!r} is not 1 to 45 characters of a-z, 0-9 and '-', the first and "
+            "last of them an alphanumeric character."
         )
 
 

@@ -182,7 +182,8 @@ def _protection(fields: Fields) -> bool | None:
     value = fields.text("deletion_protection")
     if value not in _PROTECTION:
         raise InvalidArgument(
-            f"The deletion_protection is {value!r}; it must be enabled or disabled."
+            "Invalid deletion_protection, value should be either enabled or disabled, and not "
+            f"{value!r}."
         )
     return _PROTECTION[value]
 

@@ -130,7 +130,7 @@ def test_what_no_index_can_become_is_refused(client: Client) -> None:
     client.create("pod", pod=control.Pod(environment="a", replicas=0))
     before = {name: client.describe(name) for name in ("plain", "pod")}
     changes: list[tuple[str, dict[str, object], str]] = [
-        ("plain", {"pod": control.Pod(replicas=0)}, "has no pod"),
+        ("plain", {"pod": control.Pod(replicas=0)}, "not supported for serverless"),
         ("plain", {"read_capacity": control.ReadCapacity(replicas=0)}, "on demand there are none"),
         ("pod", {"read_capacity": dedicated(0)}, "has a pod"),
         ("pod", {"pod": control.Pod(environment="b")}, "nothing else"),

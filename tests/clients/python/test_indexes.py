@@ -181,7 +181,7 @@ def test_a_bad_name_is_refused(pc, name):
         {"vector_type": "sparse", "metric": "dotproduct", "dimension": 4},
         {"vector_type": "fuzzy"},
         {"deletion_protection": "perhaps"},
-        {"spec": {"serverless": {"cloud": "aws"}}},
+        {"spec": {"serverless": {"cloud": "aws", "region": "No Such Place"}}},
         {"tags": {"a": "b" * 121}},
         {"tags": {"k" * 81: "b"}},
         {"tags": {str(number): "b" for number in range(21)}},

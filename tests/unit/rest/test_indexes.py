@@ -251,7 +251,7 @@ async def test_a_schema_that_this_server_cannot_serve_is_refused(
         ({"spec": SERVERLESS, "dimension": -1}, 422, "'dimension' must be a whole number"),
         ({"spec": SERVERLESS, "tags": {"a": 1}}, 422, "'tags.a' must be a string"),
         ({"spec": SERVERLESS, "metric": "manhattan"}, 400, "metric is 'manhattan'"),
-        ({"spec": SERVERLESS, "deletion_protection": "on"}, 400, "deletion_protection is 'on'"),
+        ({"spec": SERVERLESS, "deletion_protection": "on"}, 400, "Invalid deletion_protection"),
         (
             {"schema": {"fields": {"a": {"type": "float", "filterable": True}}}},
             400,
