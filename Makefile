@@ -5,7 +5,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 UV := .venv/bootstrap/bin/uv
 PYTHON := .venv/bin/python
 PROTOS := torpor/v1/control.proto torpor/v1/data.proto
-INTERNAL := torpor/internal/v1/frames.proto torpor/internal/v1/twin.proto
+INTERNAL := torpor/internal/v1/frames.proto torpor/internal/v1/introspection.proto torpor/internal/v1/twin.proto
 STUBS := .venv/stubs
 
 # See an index fall asleep and wake.

@@ -14,6 +14,7 @@ QUESTIONS = {
     "million": "what do filters, fetches, lists and updates cost on a million records?",
     "tenants": "what does an index of many small namespaces cost?",
     "ingest": "how fast are vectors taken in, and what does one durable upsert cost?",
+    "front": "what does a call cost in the server's own front, beside grpc.aio's?",
     "sleeping": "what does an index cost while it sleeps?",
 }
 

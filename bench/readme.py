@@ -32,7 +32,10 @@ def _table() -> str:
     machine = records["cold_start"]["machine"]
     commits = sorted({record["commit"] for record in records.values()})
     lines = ["| | p50 | p99 | samples |", "|---|---:|---:|---:|"]
-    lines += [_latency(records[name], *row) for name, rows in _ROWS.items() for row in rows]
+    for name, rows in _ROWS.items():
+        if name in _HEADINGS:
+            lines.append(f"| **{_HEADINGS[name]}** | | | |")
+        lines += [_latency(records[name], *row) for row in rows]
     lines += ["", "| | |", "|---|---:|"]
     lines += [_figure(records[name], *row) for name, rows in _FIGURES.items() for row in rows]
     lines += [
@@ -55,6 +58,16 @@ _DATA = {
     "warm_latency": "debian-packages",
     "ingest": "debian-packages",
     "sleeping": "sample",
+    "filtered": "debian-packages",
+    "million": "debian-packages",
+    "tenants": "debian-packages",
+}
+
+# What stands above the rows of a record that is about something else than those before.
+_HEADINGS = {
+    "filtered": "with a filter on metadata",
+    "million": "1,000,000 records, grown from the same set",
+    "tenants": "50,000 namespaces of 20 records in one index",
 }
 
 # What is shown of each record: the name of a list of samples, and what a reader calls it.
@@ -76,13 +89,53 @@ _ROWS: dict[str, list[tuple[str, str]]] = {
         ("fdatasync of 2 KB, this disk ms", "– fdatasync on this disk beside it"),
     ],
     "sleeping": [("page of 100 of the list ms", "a page of 100 of the list of indexes")],
+    "filtered": [
+        ("no filter ms", "warm query without a filter"),
+        ("50.0% match ms", "– where 50 % of the records match"),
+        ("10.0% match ms", "– 10 %"),
+        ("1.0% match ms", "– 1 %"),
+        ("0.1% match ms", "– 0.1 %"),
+    ],
+    "million": [
+        ("query, no filter, awake ms", "warm query without a filter"),
+        ("query, 1% match, awake ms", "warm query, 1 % of the records match"),
+        ("query, 1% match, asleep ms", "the same, waking the index"),
+        ("two conditions evaluated, warm ms", "evaluating a filter of two conditions, warm"),
+        (
+            "two conditions evaluated, first after a wake ms",
+            "the same, the first one of a worker",
+        ),
+        ("fetch of 100 ids, awake ms", "fetch of 100 ids"),
+        ("page of 100 ids by prefix, awake ms", "a page of 100 ids by prefix"),
+        ("update by filter, awake ms", "update by filter of 10,000 records"),
+        ("filtered query after it ms", "– the query after it, filtered by what was updated"),
+    ],
+    "tenants": [
+        ("query of one namespace, awake ms", "query of one namespace"),
+        ("query of one namespace, asleep ms", "the same, waking the index"),
+    ],
 }
 
 # Single figures: the name of the figure, what a reader calls it, and how it is written.
 _FIGURES: dict[str, list[tuple[str, str, str]]] = {
     "cold_start": [("recall@10", "recall@10 of the cold queries", "{:.3f}")],
     "warm_latency": [("recall@10", "recall@10 of the warm queries", "{:.3f}")],
-    "ingest": [("vectors/s", "ingest, batches of 100, 8 clients", "{:,.0f} vectors/s")],
+    "filtered": [("recall@10", "recall@10 of the filtered queries", "{:.3f}")],
+    "million": [
+        (
+            "recall@10 of the filtered queries",
+            "recall@10 of the filtered queries on 1,000,000 records",
+            "{:.3f}",
+        )
+    ],
+    "ingest": [
+        ("vectors/s", "ingest, batches of 100, 8 clients", "{:,.0f} vectors/s"),
+        ("vectors/s with metadata", "– with metadata of 5 keys", "{:,.0f} vectors/s"),
+    ],
+    "tenants": [
+        ("builder CPU s", "folding and merging 50,000 namespaces, CPU of the builders", "{:.0f} s"),
+        ("folded s", "– from the first write until all is folded, loading included", "{:.0f} s"),
+    ],
     "sleeping": [
         ("workers after idle teardown", "workers after an index fell asleep", "{:.0f}"),
         (

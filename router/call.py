@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from router.errors import Code, code_of
+from router.keys import Key
 
 log = logging.getLogger("torpor.front")
 
@@ -20,13 +21,15 @@ class Call:
     """One call: lower-case metadata, and the deadline in CLOCK_MONOTONIC nanoseconds (0: none).
 
     `authority` is the host that the caller asked for, port included, and `local` the address and port
-    at which its connection was accepted; a front that cannot tell leaves them empty.
+    at which its connection was accepted; a front that cannot tell leaves them empty. `key` is set by
+    `guard.py`, not by fronts: the API key that the call was let in with, None where none is wanted.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
     deadline_ns: int = 0
     authority: str = ""
     local: tuple[str, int] = ("", 0)
+    key: Key | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,19 @@ class Front(Protocol):
     async def start(self, handlers: Handlers, application: Application) -> None:
         """Answers from now on."""
 
+    async def add_port(self, port: int) -> None:
+        """Accepts connections on one more port, as on the first; raises CannotListen."""
+
+    def remove_port(self, port: int) -> None:
+        """Accepts no more on a port that was added; connections that there are go on."""
+
     async def stop(self) -> None:
         """Refuses new calls at once and lets those in flight finish, for a bounded time."""
+
+
+def services_of(handlers: Handlers) -> set[str]:
+    """The names of the services that have methods in a table."""
+    return {path.split("/")[1] for path in handlers}
 
 
 def failure_of(error: Exception) -> tuple[Code, str]:

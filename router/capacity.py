@@ -13,8 +13,12 @@ class Sleeper(Protocol):
     """What the limits need to know of an index, and ask of it."""
 
     @property
+    def pinned(self) -> bool:
+        """It keeps its worker: it is a dedicated replica."""
+
+    @property
     def idle_since(self) -> float | None:
-        """When it last answered, if it has a worker and nothing to do; else None."""
+        """When it last answered, if it may let its worker go and has nothing to do; else None."""
 
     def admitted(self) -> None:
         """It may start a worker now."""
@@ -79,20 +83,28 @@ class Capacity:
 
     def settle(self) -> None:
         """Admits who waits, as far as there is room or room can be made."""
-        while self._waiting:
+        while (sleeper := self._next()) is not None:
             if not self._has_room():
                 self._put_one_to_sleep()
-                if not self._has_room() or not self._waiting:
+                if not self._has_room():
                     return
-            sleeper = next(iter(self._waiting))
+                # Making room may have admitted someone already.
+                continue
             del self._waiting[sleeper]
             self._admitted[sleeper] = 0
             sleeper.admitted()
 
+    def _next(self) -> Sleeper | None:
+        """Who waits longest; one worker is never a replica, also if fewer are allowed than before."""
+        pinned = sum(sleeper.pinned for sleeper in self._admitted)
+        full = pinned >= self._workers_awake_max - 1
+        return next((one for one in self._waiting if not (full and one.pinned)), None)
+
     def _has_room(self) -> bool:
-        if not self._admitted:
-            return True
-        return len(self._admitted) < self._workers_awake_max and not self._over_memory()
+        if len(self._admitted) >= self._workers_awake_max:
+            return False
+        # Where only replicas have a worker, nobody could make room by sleeping.
+        return not self._over_memory() or all(one.pinned for one in self._admitted)
 
     def _over_memory(self) -> bool:
         return sum(self._admitted.values()) >= self._memory_bytes_max

@@ -5,7 +5,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+from router.descriptors import raise_descriptor_limit
 from router.errors import CannotListen
+from router.keys_file import BadKeysFile
 from router.memory import limit_heaps
 from router.settings import BadSettings, read_settings
 from storage.errors import StorageError
@@ -30,9 +32,10 @@ def main(arguments: Sequence[str]) -> int:
     from router.server import Server
 
     limit_heaps()
+    raise_descriptor_limit()
     try:
         uvloop.run(Server.serve(settings))
-    except (CannotListen, StorageError) as error:
+    except (BadKeysFile, CannotListen, StorageError) as error:
         print(f"torpor serve: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,14 +1,19 @@
 """All connections of the server, and what they may have together: number, memory, time."""
 
 import asyncio
+import logging
 from collections.abc import Callable
+from heapq import nsmallest
 from typing import Protocol
 
+from router.descriptors import descriptor_limit
 from router.limits import (
     CONNECTION_HELD_BYTES_MAX,
     CONNECTIONS_HELD_BYTES_MAX,
     CONNECTIONS_MAX,
 )
+
+log = logging.getLogger("torpor.front")
 
 _SWEEP_SECONDS = 1.0
 
@@ -39,31 +44,31 @@ class Connections:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.draining = False
+        self._descriptors = descriptor_limit()
         self._all: set[Connection] = set()
-        self._held = 0
+        # What all of them hold.
+        self.held = 0
+        self._shed_logged_at = -_SWEEP_SECONDS
         self._sweep: asyncio.TimerHandle | None = None
         self._empty: asyncio.Future[None] | None = None
-        self.each_second: list[Callable[[float], None]] = []
+        self.each_second: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         return len(self._all)
 
     def add(self, connection: Connection) -> None:
-        """Takes in a new connection; if there are too many, the one longest idle has to go."""
+        """Takes in a new connection; if there are too many, those longest idle have to go."""
         self._all.add(connection)
-        if len(self._all) > CONNECTIONS_MAX:
-            idle = [(since, one) for one in self._all if (since := one.idle_since()) is not None]
-            _, longest = min(idle, key=lambda item: item[0], default=(0.0, connection))
-            self.remove(longest)
-            longest.abort()
+        # Half of the descriptors are for logs, workers and segments.
+        if len(self._all) > min(CONNECTIONS_MAX, self._descriptors // 2):
+            self._make_room()
         if self._sweep is None:
             self._sweep = self.loop.call_later(_SWEEP_SECONDS, self._check)
 
     def remove(self, connection: Connection) -> None:
         """A connection is gone."""
         self._all.discard(connection)
-        self._held -= connection.held
+        self.held -= connection.held
         connection.held = 0
         if not self._all and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
@@ -74,17 +79,16 @@ class Connections:
         Over the bounds the one that holds most loses some of what it holds, which may be this one.
         """
         connection.held += size
-        self._held += size
+        self.held += size
         if size <= 0:
             return
         if connection.held > CONNECTION_HELD_BYTES_MAX:
-            connection.shed()
-        elif self._held > CONNECTIONS_HELD_BYTES_MAX:
-            max(self._all, key=lambda one: one.held).shed()
+            self._shed(connection)
+        elif self.held > CONNECTIONS_HELD_BYTES_MAX:
+            self._shed(max(self._all, key=lambda one: one.held))
 
     async def drain(self, seconds: float) -> None:
         """Lets every connection finish what it has, for a bounded time, and closes them all."""
-        self.draining = True
         for one in list(self._all):
             one.drain()
         if self._all:
@@ -96,10 +100,27 @@ class Connections:
             self._sweep.cancel()
             self._sweep = None
 
-    def _check(self) -> None:
-        now = self.loop.time()
+    def check(self, now: float) -> None:
+        """Ends what has taken too long by now."""
         for one in list(self._all):
             one.check(now)
         for each in self.each_second:
-            each(now)
+            each()
+
+    def _make_room(self) -> None:
+        """Lets some go at once; to look at all of them for each new one would be work for attackers."""
+        idle = [(since, one) for one in self._all if (since := one.idle_since()) is not None]
+        for _, one in nsmallest(CONNECTIONS_MAX // 64 or 1, idle, key=lambda item: item[0]):
+            self.remove(one)
+            one.abort()
+
+    def _shed(self, connection: Connection) -> None:
+        now = self.loop.time()
+        if now - self._shed_logged_at > _SWEEP_SECONDS:
+            self._shed_logged_at = now
+            log.warning("request_shed held=%d of=%d", connection.held, self.held)
+        connection.shed()
+
+    def _check(self) -> None:
+        self.check(self.loop.time())
         self._sweep = self.loop.call_later(_SWEEP_SECONDS, self._check) if self._all else None

@@ -8,8 +8,16 @@ from router.errors import ConditionFailed, InvalidArgument
 from router.index import LiveIndex
 from router.namespaces import Namespaces
 from router.node import Node
-from router.plane import Metadata, Plane, read_metadata, wake_metadata, write_metadata
+from router.plane import (
+    Metadata,
+    Plane,
+    named_by_clients,
+    read_metadata,
+    wake_metadata,
+    write_metadata,
+)
 from router.requests import Answer
+from router.sparse_order import in_any_order
 from router.tokens import Tokens
 from router.validate import check_namespace, parse
 from router.validate_data import (
@@ -29,7 +37,9 @@ from torpor.internal.v1 import frames_pb2 as frames
 from torpor.internal.v1 import twin_pb2 as twin
 from torpor.v1 import data_pb2 as data
 
-_SERVICES = ("torpor.v1.DataService", "VectorService")
+_SERVICE = "torpor.v1.DataService"
+# The same methods as clients of Pinecone call them.
+_CLIENTS_SERVICE = "VectorService"
 _EXACT = "torpor-exact"
 # How many of the ids that failed a condition a message names.
 _CONFLICTS_NAMED = 20
@@ -57,10 +67,13 @@ class DataService:
             "List": self.list_ids,
             **self._namespaces.methods(),
         }
+        bounded = {name: self._plane.bounded(method) for name, method in methods.items()}
         return {
-            f"/{service}/{name}": self._plane.bounded(method)
-            for service in _SERVICES
-            for name, method in methods.items()
+            **{f"/{_SERVICE}/{name}": method for name, method in bounded.items()},
+            **{
+                f"/{_CLIENTS_SERVICE}/{name}": named_by_clients(in_any_order(name, method))
+                for name, method in bounded.items()
+            },
         }
 
     # Writes

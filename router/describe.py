@@ -3,13 +3,14 @@
 from router.addresses import Addresses
 from router.index import Index
 from router.lifecycle import Phase
+from router.replicas import Standing
 from router.validate_index import METRICS
 from router.wake import Wake
 from storage.index_row import Costs, IndexRow
 from torpor.v1 import control_pb2 as control
 
-_METRIC_NUMBERS = {name: number for number, name in METRICS.items()}
-_VECTOR_TYPES = {
+METRIC_NUMBERS = {name: number for number, name in METRICS.items()}
+VECTOR_TYPES = {
     "dense": control.VECTOR_TYPE_DENSE,
     "sparse": control.VECTOR_TYPE_SPARSE,
 }
@@ -33,19 +34,19 @@ class Describer:
     def index(self, index: Index) -> control.Index:
         """An index as it is now."""
         row, live = index.row, index.live
-        awake_seconds = live.supervisor.awake_seconds if live else 0.0
+        awake_seconds = live.replicas.awake_seconds if live else 0.0
         described = control.Index(
             name=row.name,
             id=row.id,
             dimension=row.dimension,
-            metric=_METRIC_NUMBERS[row.metric],
-            vector_type=_VECTOR_TYPES[row.vector_type],
+            metric=METRIC_NUMBERS[row.metric],
+            vector_type=VECTOR_TYPES[row.vector_type],
             spec=control.Spec(cloud=row.cloud, region=row.region),
             deletion_protection=row.deletion_protection,
             tags=row.tags,
             idle_seconds=self._idle_seconds if row.idle_seconds is None else row.idle_seconds,
             host=self._addresses.url_of(row),
-            state=_STATES[live.supervisor.phase] if live else control.STATE_ASLEEP,
+            state=_STATES[live.replicas.phase] if live else control.STATE_ASLEEP,
             cost=_cost(row.costs + index.unsaved, awake_seconds),
             read_capacity=_read_capacity(index),
             pod=_pod(row),
@@ -76,17 +77,27 @@ def _cost(costs: Costs, awake_seconds: float) -> control.Cost:
 
 
 def _read_capacity(index: Index) -> control.ReadCapacity:
-    dedicated = index.row.dedicated
+    dedicated, live = index.row.dedicated, index.live
     if dedicated is None:
         return control.ReadCapacity(
             mode=control.CAPACITY_MODE_ON_DEMAND, state=control.CAPACITY_STATE_READY
         )
+    # Replicas that do not exist yet are on their way: the index is being opened.
+    standing = live.replicas.standing if live else Standing(dedicated.replicas, 0, 0, index.trouble)
+    if standing.trouble:
+        state = control.CAPACITY_STATE_ERROR
+    elif standing.settled:
+        state = control.CAPACITY_STATE_READY
+    else:
+        state = control.CAPACITY_STATE_SCALING
     return control.ReadCapacity(
         mode=control.CAPACITY_MODE_DEDICATED,
         replicas=dedicated.replicas,
         node_type=dedicated.node_type,
         shards=dedicated.shards,
-        state=control.CAPACITY_STATE_READY,
+        state=state,
+        current_replicas=standing.awake,
+        error_message=standing.trouble,
     )
 
 

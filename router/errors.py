@@ -2,14 +2,19 @@
 
     RouterError
       InvalidArgument       the caller broke a bound; the message says which
+      Unauthenticated       the call has no API key, or one that is not this server's
+      PermissionDenied      the API key is not for this method, or not for this index
       NotFound              no such index, or no such namespace
       AlreadyExists         the name is taken
       ProtectedIndex        deletion protection is on
+      ReadsPaused           an index with no replicas is read
+      AlwaysAwake           an index with dedicated replicas is told to sleep
       ConditionFailed       a conditional write whose conditions do not hold; nothing has changed
       Overloaded            a queue or the limit on workers is full, or folding cannot keep up
       DeadlinePassed        the caller's deadline passed before the answer
       TooLarge              the answer would not fit into a message
-      Unavailable           starting, stopping, or recovering from crashes
+      Unavailable           starting or stopping
+        Recovering          waiting for the end of a pause after crashes
       PoisonRequest         the request was in flight at two deaths of its worker
 
     CannotListen            at start-up: the address is taken or not of this machine
@@ -50,6 +55,14 @@ class InvalidArgument(RouterError):
     """The request breaks a bound; nothing has changed."""
 
 
+class Unauthenticated(RouterError):
+    """The call has no API key, or one that is not this server's."""
+
+
+class PermissionDenied(RouterError):
+    """The caller's API key is not for this method, or not for this index."""
+
+
 class NotFound(RouterError):
     """The index or the namespace does not exist."""
 
@@ -60,6 +73,14 @@ class AlreadyExists(RouterError):
 
 class ProtectedIndex(RouterError):
     """Deletion protection is on."""
+
+
+class ReadsPaused(RouterError):
+    """The read capacity of the index is 0 replicas."""
+
+
+class AlwaysAwake(RouterError):
+    """The index has dedicated replicas, which do not sleep."""
 
 
 class ConditionFailed(RouterError):
@@ -82,6 +103,17 @@ class Unavailable(RouterError):
     """The server or the index cannot answer now, and will later."""
 
 
+class Recovering(Unavailable):
+    """Workers keep crashing, and the next one is not started yet.
+
+    `was_in_flight` says that the request may be what they crash of: it was with one when it died.
+    """
+
+    def __init__(self, message: str, *, was_in_flight: bool = False) -> None:
+        super().__init__(message)
+        self.was_in_flight = was_in_flight
+
+
 class PoisonRequest(RouterError):
     """The request was in flight when its worker died, and again when it was tried alone."""
 
@@ -92,9 +124,13 @@ class CannotListen(Exception):
 
 CODES: tuple[tuple[type[Exception], Code], ...] = (
     (InvalidArgument, Code.INVALID_ARGUMENT),
+    (Unauthenticated, Code.UNAUTHENTICATED),
+    (PermissionDenied, Code.PERMISSION_DENIED),
     (NotFound, Code.NOT_FOUND),
     (AlreadyExists, Code.ALREADY_EXISTS),
     (ProtectedIndex, Code.FAILED_PRECONDITION),
+    (ReadsPaused, Code.FAILED_PRECONDITION),
+    (AlwaysAwake, Code.FAILED_PRECONDITION),
     (ConditionFailed, Code.FAILED_PRECONDITION),
     (Overloaded, Code.RESOURCE_EXHAUSTED),
     (DeadlinePassed, Code.DEADLINE_EXCEEDED),

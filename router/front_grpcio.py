@@ -6,13 +6,17 @@ of the whole service, and why the seam is there.
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 import grpc.aio
 
-from router.call import Call, Handler, Handlers, failure_of
+from router.call import Call, Handler, Handlers, failure_of, services_of
 from router.errors import CannotListen
+from router.grpc_wire import shortened
+from router.health import health_handlers
 from router.limits import CONNECTION_STREAMS_MAX, MESSAGE_BYTES_MAX, STOP_GRACE_SECONDS
+from router.reflection import REFLECTION_PATHS, Reflection
 
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 _OPTIONS = (
@@ -42,8 +46,19 @@ class GrpcioFront(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic 
 
     async def start(self, handlers: Handlers, application: object) -> None:
         """Answers from now on, but for the application: grpcio shares its port with nobody."""
+        services = services_of(handlers)
+        handlers = {**handlers, **health_handlers(services)}
         self._methods = {path: _method(handler) for path, handler in handlers.items()}
+        reflection = grpc.stream_stream_rpc_method_handler(_dialogue(Reflection(services).answer))
+        self._methods |= dict.fromkeys(REFLECTION_PATHS, reflection)
         await self._server.start()
+
+    async def add_port(self, port: int) -> None:
+        """Raises CannotListen: grpcio takes no port once it has started."""
+        raise CannotListen("The front grpcio cannot listen on a port of an index's own.")
+
+    def remove_port(self, port: int) -> None:
+        """There is none."""
 
     async def stop(self) -> None:
         """Refuses new calls at once and lets those in flight finish, for a bounded time."""
@@ -71,9 +86,19 @@ def _method(handler: Handler) -> "grpc.RpcMethodHandler[bytes, bytes]":
             raise
         except Exception as error:  # noqa: BLE001 - failure_of logs what is not the caller's concern
             code, message = failure_of(error)
-            await context.abort(_STATUS[code], message)
+            await context.abort(_STATUS[code], shortened(message))
         if reply.metadata:
             await context.send_initial_metadata(reply.metadata)
         return reply.body
 
     return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def _dialogue(
+    answer: Callable[[bytes], bytes],
+) -> Callable[[AsyncIterator[bytes], object], AsyncIterator[bytes]]:
+    async def talk(requests: AsyncIterator[bytes], context: object) -> AsyncIterator[bytes]:
+        async for request in requests:
+            yield answer(request)
+
+    return talk

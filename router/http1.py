@@ -6,6 +6,7 @@ until it is answered, and what takes too long ends its connection.
 """
 
 import logging
+import re
 from email.utils import formatdate
 
 from uvicorn.config import Config
@@ -26,6 +27,7 @@ from router.limits import (
 
 # What a field is charged beside its bytes, as in HTTP/2.
 _FIELD_BYTES = 32
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class Http1:
@@ -49,7 +51,7 @@ class Http1:
         self.config.load()
         self.state = ServerState()
         self._tell_date()
-        connections.each_second.append(lambda _: self._tell_date())
+        connections.each_second.append(self._tell_date)
 
     def connection(self) -> "Http1Connection":
         """The protocol of a new connection."""
@@ -84,12 +86,14 @@ class Http1Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Counts, and lets uvicorn parse."""
+        self._connections.hold(self, len(data))
         if self._closing_since is not None:
             return
-        self._connections.hold(self, len(data))
         self._received += len(data)
-        if self._in_head and self._head_since is None:
-            self._head_since = self.loop.time()
+        if self._in_head:
+            if self._head_since is None:
+                self._head_since = self.loop.time()
+            data = _without_upgrade(data)
         if self._in_head and self._received > HTTP1_HEAD_BYTES_MAX + len(data):
             self._refuse(431, "The head of the request is too long.")
         elif self._received > HTTP1_REQUEST_BYTES_MAX:
@@ -120,6 +124,7 @@ class Http1Connection(HttpToolsProtocol):
         self._received = 0
         self._head_bytes = 0
         self._in_head = True
+        self._head_since = self.loop.time()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -211,6 +216,17 @@ class Http1Connection(HttpToolsProtocol):
             self.cycle.message_event.set()
         self._closing_since = self.loop.time()
         self.transport.close()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """A head without the offer to speak HTTP/2 that some clients make in it.
+
+    Nobody takes the offer, but the parser would take the body for what follows an upgrade.
+    """
+    head, end, body = data.partition(b"\r\n\r\n")
+    if b"pgrade" not in head:
+        return data
+    return _UPGRADE.sub(b"\r\nx-upgrade:", head) + end + body
 
 
 def _past(since: float | None, now: float, seconds: float) -> bool:

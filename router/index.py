@@ -5,19 +5,22 @@ been asleep and quiet for a while; it owns the log, the supervisor and the upkee
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Protocol
 
 from router.capacity import Capacity
+from router.changes import Changes
 from router.commits import Commits
-from router.errors import NotFound, of_index
+from router.errors import NotFound, ReadsPaused, of_index
 from router.lifecycle import Phase
 from router.limits import QUIET_SECONDS
 from router.processes import Zygote
+from router.replicas import Replicas
 from router.requests import Answer
 from router.supervisor import Supervisor
 from router.tasks import StartTask
@@ -26,6 +29,7 @@ from router.wake import Wake
 from storage import manifest as manifests
 from storage.errors import StorageError
 from storage.files import Files
+from storage.folders import Origin, folder_of
 from storage.index_row import Costs, IndexRow
 from storage.log_format import Position
 from storage.log_reader import recover
@@ -41,10 +45,14 @@ _ROWS_A_FILTERED_ROW = 5_000
 
 @dataclass(slots=True, eq=False)
 class Index:
-    """An index that exists. `unsaved` is what it has cost since the catalog was last told."""
+    """An index that exists. `unsaved` is what it has cost since the catalog was last told.
+
+    `trouble` is why one with dedicated replicas could not be opened, empty if it could.
+    """
 
     row: IndexRow
     unsaved: Costs
+    trouble: str = ""
     live: "LiveIndex | None" = None
     opening: "asyncio.Task[LiveIndex] | None" = None
     closing: "asyncio.Task[None] | None" = None
@@ -61,6 +69,7 @@ class Machinery:
     capacity: Capacity
     builders: asyncio.Semaphore
     threads: Executor
+    changes: Changes
     loop: asyncio.AbstractEventLoop
     start_task: StartTask
     idle_seconds: float
@@ -100,13 +109,9 @@ class LiveIndex:
         self.namespace_lock = asyncio.Lock()
         # The conditional writes whose callers wait, and how they ended if a builder knows.
         self._awaited: dict[int, frames.WriteOutcome | None] = {}
-        self.supervisor = Supervisor(
-            self,
-            self._idle_seconds(),
-            machinery.zygote,
-            machinery.capacity,
-            machinery.loop,
-        )
+        # Versions of the manifest whose files are being linked.
+        self._held: list[int] = []
+        self.replicas = Replicas(self.name, self._supervisor, machinery.start_task)
         self.upkeep = Upkeep(
             self,
             folder_of(machinery.data, index.row),
@@ -127,9 +132,20 @@ class LiveIndex:
             self.upkeep.pace,
             self._committed,
         )
+        self.reconfigured()
         self._plan_quiet()
 
     # What data calls do
+
+    async def ask(
+        self,
+        kind: frames.WorkKind.ValueType,
+        body: bytes,
+        deadline_ns: int,
+        least_lsn: int | None = None,
+    ) -> Answer:
+        """A worker's answer, see Replicas.ask."""
+        return await self.replicas.ask(kind, body, deadline_ns, least_lsn)
 
     async def write(self, kind: Kind, body: bytes, rows: int) -> int:
         """Makes a record durable and returns its LSN; wakes nothing."""
@@ -144,12 +160,14 @@ class LiveIndex:
         self._awaited[lsn] = None
         try:
             question = frames.WriteOutcomeRequest(lsn=lsn).SerializeToString()
-            answer = await self.supervisor.ask(
-                frames.WORK_KIND_WRITE_OUTCOME, question, deadline_ns
-            )
+            try:
+                answer = await self.ask(frames.WORK_KIND_WRITE_OUTCOME, question, deadline_ns)
+            except ReadsPaused:
+                await self.upkeep.fold()
+                answer = Answer(b"", lsn, exact=True, wake_ms=None, next=None)
             if answer.response:
                 return answer, frames.WriteOutcome.FromString(answer.response)
-            # A builder has folded it before this worker looked, and has said how it ended.
+            # A builder has folded it before a worker looked, and has said how it ended.
             outcome = self._awaited[lsn]
             assert outcome is not None
             return answer, outcome
@@ -167,14 +185,24 @@ class LiveIndex:
         """Every write is in the segments, so that counting needs no worker."""
         return self.upkeep.manifest.log.lsn == self.commits.position.lsn
 
-    async def count(self, question: frames.CountRequest) -> frames.Counts:
-        """Counts namespaces at the current manifest: right while `folded`."""
-        folder = folder_of(self._machinery.data, self._index.row)
-        manifest, files = self.upkeep.manifest, self._machinery.files
-        return await self._machinery.loop.run_in_executor(
-            self._machinery.threads,
-            lambda: _count(NamespaceDirectory.open(files, folder, manifest), question),
-        )
+    @contextmanager
+    def holding(self) -> Iterator[Origin]:
+        """The index at its current manifest, none of whose files goes meanwhile."""
+        manifest = self.upkeep.manifest
+        self._held.append(manifest.version)
+        try:
+            yield Origin(folder_of(self._machinery.data, self._index.row), manifest)
+        finally:
+            self._held.remove(manifest.version)
+            self.upkeep.sweep()
+
+    async def count(self, question: frames.CountRequest) -> tuple[frames.Counts, int]:
+        """Counts namespaces at the current manifest, which has seen the writes up to an LSN."""
+        with self.holding() as held:
+            counts = await self._machinery.loop.run_in_executor(
+                self._machinery.threads, _count, self._machinery.files, held, question
+            )
+        return counts, held.manifest.log.lsn
 
     def upserted(self, vectors: int) -> None:
         """Vectors were stored."""
@@ -190,15 +218,21 @@ class LiveIndex:
 
     def reconfigured(self) -> None:
         """The settings have changed."""
-        self.supervisor.configure(self._idle_seconds())
+        if self._ended:
+            return
+        dedicated = self._index.row.dedicated
+        own = self._index.row.idle_seconds
+        self.replicas.configure(
+            None if dedicated is None else dedicated.replicas,
+            self._machinery.idle_seconds if own is None else own,
+        )
 
     @property
     def quiet(self) -> bool:
         """Nothing would be lost or interrupted by letting the machinery go."""
         return (
             self.users == 0
-            and self.supervisor.workers == 0
-            and self.supervisor.phase is Phase.ASLEEP
+            and self.replicas.quiet
             and self.commits.idle
             and self.upkeep.idle
             and self._machinery.loop.time() - self._last_write >= QUIET_SECONDS
@@ -209,7 +243,7 @@ class LiveIndex:
         self._ended = True
         if self._quiet_timer is not None:
             self._quiet_timer.cancel()
-        await self.supervisor.end(failure)
+        await self.replicas.end(failure)
         await self.commits.stop(failure)
         await self.upkeep.stop()
         self.upkeep.sweep()
@@ -224,6 +258,7 @@ class LiveIndex:
             "index": row.name,
             "dimension": row.dimension,
             "metric": row.metric,
+            "filterable": row.schema.filterable,
         }
 
     def position(self) -> tuple[int, Position]:
@@ -231,8 +266,9 @@ class LiveIndex:
         return self.upkeep.manifest.version, self.commits.position
 
     def oldest_manifest(self) -> int | None:
-        """The oldest manifest that a worker may still read from."""
-        return self.supervisor.oldest_manifest
+        """The oldest manifest that anybody may still read from."""
+        oldest = self.replicas.oldest_manifest
+        return min(self._held if oldest is None else [oldest, *self._held], default=None)
 
     def forked(self) -> None:
         """A worker was started."""
@@ -262,19 +298,24 @@ class LiveIndex:
                 self._awaited[outcome.lsn] = outcome
 
     def rests(self) -> None:
-        """The index has fallen asleep: folds if that pays."""
+        """A worker has left for good: folds if none is left and that pays."""
         if not self._ended:
-            self.upkeep.rests()
+            if self.replicas.phase is Phase.ASLEEP:
+                self.upkeep.rests()
             self._host.slept()
+
+    def manifest_changed(self) -> None:
+        """A newer manifest is current."""
+        self.replicas.read_on()
 
     def _committed(self, records: list[NewRecord]) -> None:
         self._last_write = self._machinery.loop.time()
         self._index.unsaved.log_bytes += sum(len(record.body) for record in records)
         self.upkeep.committed(records)
 
-    def _idle_seconds(self) -> float:
-        own = self._index.row.idle_seconds
-        return own if own is not None else self._machinery.idle_seconds
+    def _supervisor(self, idle_seconds: float) -> Supervisor:
+        of_all = self._machinery
+        return Supervisor(self, idle_seconds, of_all.zygote, of_all.capacity, of_all.loop)
 
     def _plan_quiet(self) -> None:
         if self._quiet_timer is not None:
@@ -288,8 +329,11 @@ class LiveIndex:
             self._plan_quiet()
 
 
-def _count(directory: NamespaceDirectory, question: frames.CountRequest) -> frames.Counts:
-    counts = frames.Counts(total_namespaces=len(directory), total_records=directory.total_records)
+def _count(files: Files, held: Origin, question: frames.CountRequest) -> frames.Counts:
+    directory = NamespaceDirectory.open(files, held.folder, held.manifest)
+    counts = frames.Counts(
+        total_namespaces=directory.count(question.prefix), total_records=directory.total_records
+    )
     if question.HasField("name"):
         only = directory.find(question.name)
         found = [] if only is None else [only]
@@ -308,11 +352,6 @@ def _count(directory: NamespaceDirectory, question: frames.CountRequest) -> fram
         schema = directory.schema(one.name)
         counts.namespaces.add(name=one.name, records=one.first, bytes=one.second, schema=schema)
     return counts
-
-
-def folder_of(data: Path, row: IndexRow) -> Path:
-    """Where the data of an index lives: DATA/<cloud>/<region>/<index id>."""
-    return data / row.cloud / row.region / row.id
 
 
 async def open_index(index: Index, machinery: Machinery, host: Host) -> LiveIndex:

@@ -3,7 +3,7 @@
 No clock, no event loop and no process is in here; `supervisor.py` performs the actions and turns what
 happens into events.
 
-            request                 ready / answered             idle, or asked to
+            wanted                  ready / answered             idle, or asked to
     ASLEEP ─────────▶ WAKING ───────────────────────▶ AWAKE ───────────────────────▶ DRAINING
       ▲                 │ ▲                             │                               │
       │     cannot open │ │ a worker died, once, twice  │                               │ worker left
@@ -18,6 +18,11 @@ Requests are counted here and kept by the supervisor:
     inflight  are with the worker
     suspects  were in flight when a worker died; each is tried again alone, so that a request which
               kills its worker is found out and harms only itself
+
+A dedicated replica has a life of its own, which is `pinned`: a worker is wanted without any request. It
+is woken at once, does not fall asleep when idle, and is woken again when its worker has died. Where
+that does not help (the files cannot be opened, workers keep dying) it is tried again after the pause
+that a failed index has.
 """
 
 from collections.abc import Callable
@@ -30,6 +35,9 @@ from router.limits import (
     FAILED_PAUSE_SECONDS,
     FAILED_PAUSE_SECONDS_MAX,
 )
+
+# Pauses have reached their bound long before, and so many doublings still are a float.
+_DOUBLINGS_MAX = 30
 
 
 class Phase(Enum):
@@ -46,6 +54,7 @@ class Event(Enum):
     """Something that happened to an index."""
 
     REQUEST = auto()  # a read arrived and is queued
+    SUSPECT = auto()  # a read arrived that was in flight when a worker of another replica died
     ADMITTED = auto()  # permission for one more worker is there
     READY = auto()  # the worker has opened the index
     CANNOT_OPEN = auto()  # the worker says that the index cannot be opened, and leaves
@@ -56,8 +65,10 @@ class Event(Enum):
     DAMAGED = auto()  # the worker died of SIGBUS: a file is shorter than its manifest says
     ORPHANED = auto()  # the worker died with its zygote, through no fault of its own
     LEFT = auto()  # the worker of a closed socket has exited
-    TICK = auto()  # the idle clock went off
+    TICK = auto()  # the clock that ARM_IDLE or ARM_RETRY has set went off
     SLEEP = auto()  # someone asks for sleep: a caller, or another index that needs the room
+    PIN = auto()  # a worker is wanted, whether there are requests or not
+    UNPIN = auto()  # no worker is wanted any more but for requests
     END = auto()  # the index is deleted, or the server stops
 
 
@@ -67,6 +78,7 @@ class Action(Enum):
     ASK_ADMISSION = auto()  # answered later by ADMITTED
     RELEASE = auto()  # the permission is free for others
     FORK = auto()  # start worker number `state.worker`
+    OPEN = auto()  # nothing waits for the worker: tell it to open the index all the same
     SEND_QUEUED = auto()  # all queued requests go to the worker
     SEND_SUSPECT = auto()  # one suspect goes to the worker, alone
     SUSPECT_INFLIGHT = auto()  # the requests in flight become suspects
@@ -74,18 +86,20 @@ class Action(Enum):
     FAIL_POISON = auto()  # the request in flight has killed two workers
     FAIL_INFLIGHT = auto()  # the requests in flight fail with what the worker died of
     FAIL_ALL = auto()  # every request fails: the index cannot be opened, or is no more
-    FAIL_RECOVERING = auto()  # queued and suspect requests fail: the index is in its pause
+    FAIL_RECOVERING = auto()  # queued and suspect requests fail: the life is in its pause
     CLOSE = auto()  # close the worker's socket: it leaves
     ARM_IDLE = auto()  # TICK at `last_used + idle_seconds`
+    ARM_RETRY = auto()  # TICK at `resume_at`
     REST = auto()  # asleep and alone: fold if it pays, give memory back
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """The state of one index's life; times are seconds of one monotonic clock."""
+    """The state of one life; times are seconds of one monotonic clock."""
 
     idle_seconds: float
     phase: Phase = Phase.ASLEEP
+    pinned: bool = False  # a worker is wanted without any request
     worker: int = 0  # number of the newest worker; each fork takes the next
     admitted: bool = False  # a worker may exist
     queued: int = 0
@@ -94,11 +108,17 @@ class Life:
     alone: bool = False  # the one request in flight is a suspect
     last_used: float = 0.0
     deaths: tuple[float, ...] = ()
-    failures: int = 0  # times in a row that the index failed
-    resume_at: float = 0.0  # end of the pause, in FAILED
+    failures: int = 0  # times in a row that it failed; of a pinned one, also that it had to rest
+    resume_at: float = 0.0  # end of the pause, in FAILED; of a pinned one, in ASLEEP too
+
+    @property
+    def waited_for(self) -> bool:
+        """A request waits for a worker."""
+        return self.queued > 0 or self.suspects > 0
 
 
 Step = tuple[Life, tuple[Action, ...]]
+Transition = Callable[[Life, float], Step]
 
 
 def transition(life: Life, event: Event, now: float) -> Step:
@@ -115,52 +135,94 @@ def _impossible(life: Life, now: float) -> Step:
     raise AssertionError(f"this event cannot happen in {life}")
 
 
-# ASLEEP
+# Something wants a worker: a request, or the pin
 
 
-def _asleep_to_waking(life: Life, now: float) -> Step:
-    life = replace(life, phase=Phase.WAKING, queued=life.queued + 1, last_used=now)
-    return life, (Action.ASK_ADMISSION,)
+def _queued(then: Transition) -> Transition:
+    return lambda life, now: then(replace(life, queued=life.queued + 1, last_used=now), now)
 
 
-# WAKING
+def _suspected(then: Transition) -> Transition:
+    return lambda life, now: then(replace(life, suspects=life.suspects + 1, last_used=now), now)
 
 
-def _waking_request(life: Life, now: float) -> Step:
-    life = replace(life, queued=life.queued + 1, last_used=now)
+def _pinned(then: Transition) -> Transition:
+    return lambda life, now: then(replace(life, pinned=True, last_used=now), now)
+
+
+def _to_waking(life: Life, now: float) -> Step:
+    return replace(life, phase=Phase.WAKING), (Action.ASK_ADMISSION,)
+
+
+def _waking_wanted(life: Life, now: float) -> Step:
     return _send(life) if life.admitted else (life, ())
+
+
+def _awake_wanted(life: Life, now: float) -> Step:
+    return _send(life)
+
+
+def _draining_wanted(life: Life, now: float) -> Step:
+    """`admitted` until the socket is closed, then only waiting for the worker to leave."""
+    return (life, ()) if life.admitted else _to_waking(life, now)
+
+
+def _failed_wanted(life: Life, now: float) -> Step:
+    if now >= life.resume_at:
+        return _to_waking(replace(life, deaths=()), now)
+    if life.waited_for:
+        return replace(life, queued=0, suspects=0), (Action.FAIL_RECOVERING,)
+    return life, (Action.ARM_RETRY,)
+
+
+_WANTED = (_to_waking, _waking_wanted, _awake_wanted, _draining_wanted, _failed_wanted)
+
+
+# Something wants it no more
+
+
+def _unpinned(then: Transition) -> Transition:
+    return lambda life, now: then(replace(life, pinned=False), now)
+
+
+def _withdrawn(life: Life, now: float) -> Step:
+    return _wanted_less(replace(life, queued=life.queued - 1), now)
+
+
+def _suspect_withdrawn(life: Life, now: float) -> Step:
+    life = replace(life, suspects=life.suspects - 1)
+    if life.admitted and life.phase is not Phase.DRAINING:
+        # What is queued may have waited for it.
+        return _send(life)
+    return _wanted_less(life, now)
+
+
+def _wanted_less(life: Life, now: float) -> Step:
+    if life.phase is not Phase.WAKING or life.admitted or life.waited_for or life.pinned:
+        return life, ()
+    # Nobody waits any more and no worker was started: the wish for one is withdrawn.
+    return replace(life, phase=Phase.ASLEEP), (Action.RELEASE, Action.REST)
+
+
+def _awake_unpinned(life: Life, now: float) -> Step:
+    return replace(life, last_used=now), (Action.ARM_IDLE,)
+
+
+# The worker says something
 
 
 def _waking_admitted(life: Life, now: float) -> Step:
     return _fork(replace(life, admitted=True))
 
 
-def _waking_withdrawn(life: Life, now: float) -> Step:
-    life = replace(life, queued=life.queued - 1)
-    if life.admitted or life.queued or life.suspects:
-        return life, ()
-    # Nobody waits any more and no worker was started: the wish for one is withdrawn.
-    return replace(life, phase=Phase.ASLEEP), (Action.RELEASE, Action.REST)
-
-
-def _waking_suspect_withdrawn(life: Life, now: float) -> Step:
-    return replace(life, suspects=life.suspects - 1), ()
-
-
 def _waking_to_awake(life: Life, now: float) -> Step:
-    return replace(life, phase=Phase.AWAKE, last_used=now), (Action.ARM_IDLE,)
+    life = replace(life, phase=Phase.AWAKE, last_used=now)
+    return life, () if life.pinned else (Action.ARM_IDLE,)
 
 
 def _waking_cannot_open(life: Life, now: float) -> Step:
     """The worker has said why and leaves by itself; whoever waits behind it meets the same."""
     return _end(life, now)
-
-
-# AWAKE
-
-
-def _awake_request(life: Life, now: float) -> Step:
-    return _send(replace(life, queued=life.queued + 1, last_used=now))
 
 
 def _answered(life: Life, now: float) -> Step:
@@ -169,33 +231,6 @@ def _answered(life: Life, now: float) -> Step:
     if life.inflight:
         return life, ()
     return _send(replace(life, alone=False))
-
-
-def _queued_withdrawn(life: Life, now: float) -> Step:
-    return replace(life, queued=life.queued - 1), ()
-
-
-def _awake_tick(life: Life, now: float) -> Step:
-    busy = life.inflight or life.queued or life.suspects
-    if busy or now < life.last_used + life.idle_seconds:
-        return life, (Action.ARM_IDLE,)
-    return _close(life)
-
-
-def _to_draining(life: Life, now: float) -> Step:
-    if life.inflight or life.queued or life.suspects:
-        return replace(life, phase=Phase.DRAINING), ()
-    return _close(life)
-
-
-# DRAINING: `admitted` until the socket is closed, then only waiting for the worker to leave.
-
-
-def _draining_request(life: Life, now: float) -> Step:
-    life = replace(life, queued=life.queued + 1, last_used=now)
-    if life.admitted:
-        return life, ()
-    return replace(life, phase=Phase.WAKING), (Action.ASK_ADMISSION,)
 
 
 def _draining_answered(life: Life, now: float) -> Step:
@@ -209,20 +244,33 @@ def _draining_answered(life: Life, now: float) -> Step:
 
 
 def _draining_left(life: Life, now: float) -> Step:
-    if life.admitted:
+    return (life, ()) if life.admitted else _fall_asleep(life, now)
+
+
+# The clock, and who asks for sleep
+
+
+def _awake_tick(life: Life, now: float) -> Step:
+    if life.pinned:
         return life, ()
-    return replace(life, phase=Phase.ASLEEP), (Action.REST,)
+    if life.inflight or life.waited_for or now < life.last_used + life.idle_seconds:
+        return life, (Action.ARM_IDLE,)
+    return _close(life)
 
 
-# FAILED
-
-
-def _failed_request(life: Life, now: float) -> Step:
-    life = replace(life, queued=life.queued + 1)
+def _retry_tick(life: Life, now: float) -> Step:
+    """In ASLEEP and FAILED, where a pinned life waits for the end of its pause."""
+    if not life.pinned:
+        return life, ()
     if now < life.resume_at:
-        return replace(life, queued=0), (Action.FAIL_RECOVERING,)
-    life = replace(life, phase=Phase.WAKING, deaths=(), last_used=now)
-    return life, (Action.ASK_ADMISSION,)
+        return life, (Action.ARM_RETRY,)
+    return _to_waking(replace(life, deaths=()), now)
+
+
+def _to_draining(life: Life, now: float) -> Step:
+    if life.inflight or life.waited_for:
+        return replace(life, phase=Phase.DRAINING), ()
+    return _close(life)
 
 
 # Deaths, in WAKING, AWAKE and DRAINING
@@ -241,24 +289,20 @@ def _crashed(life: Life, now: float) -> Step:
     life, back = _take_back(replace(life, deaths=(*recent, now)), suspect=opened)
     if len(life.deaths) < DEATHS_MAX:
         return _after_death(life, back)
-    pause = min(FAILED_PAUSE_SECONDS * 2.0**life.failures, FAILED_PAUSE_SECONDS_MAX)
-    life = replace(
-        life,
-        phase=Phase.FAILED,
-        admitted=False,
-        queued=0,
-        suspects=0,
-        failures=life.failures + 1,
-        resume_at=now + pause,
-    )
-    return life, (*back, Action.FAIL_RECOVERING, Action.RELEASE)
+    life = replace(_paused(life, now), phase=Phase.FAILED, admitted=False, queued=0, suspects=0)
+    retry = (Action.ARM_RETRY,) if life.pinned else ()
+    return life, (*back, Action.FAIL_RECOVERING, Action.RELEASE, *retry)
 
 
 def _damaged(life: Life, now: float) -> Step:
     if not life.admitted:
         return life, ()
     life = replace(life, inflight=0, alone=False)
-    return _after_death(life, (Action.FAIL_INFLIGHT,))
+    if life.waited_for:
+        return _after_death(life, (Action.FAIL_INFLIGHT,))
+    # Unlike a crash, damage is there for the next worker as well.
+    life, more = _fall_asleep(replace(life, admitted=False), now)
+    return life, (Action.FAIL_INFLIGHT, Action.RELEASE, *more)
 
 
 def _orphaned(life: Life, now: float) -> Step:
@@ -278,8 +322,8 @@ def _take_back(life: Life, suspect: bool) -> Step:
 
 
 def _after_death(life: Life, actions: tuple[Action, ...]) -> Step:
-    """Starts the next worker at once if someone waits for it; the permission is still ours."""
-    if life.queued or life.suspects:
+    """Starts the next worker at once if one is wanted; the permission is still ours."""
+    if life.waited_for or life.pinned:
         life, more = _fork(replace(life, phase=Phase.WAKING))
         return life, actions + more
     life = replace(life, phase=Phase.ASLEEP, admitted=False)
@@ -303,9 +347,24 @@ def _end(life: Life, now: float) -> Step:
     return life, (Action.FAIL_ALL, Action.CLOSE, Action.RELEASE)
 
 
+def _fall_asleep(life: Life, now: float) -> Step:
+    """No worker is left. A pinned life had one that could not stay: it is tried again later."""
+    life = replace(life, phase=Phase.ASLEEP)
+    if not life.pinned:
+        return life, (Action.REST,)
+    return _paused(life, now), (Action.REST, Action.ARM_RETRY)
+
+
+def _paused(life: Life, now: float) -> Life:
+    """One failure more, and a pause that has doubled with each of them."""
+    doublings = min(life.failures, _DOUBLINGS_MAX)
+    pause = min(FAILED_PAUSE_SECONDS * 2.0**doublings, FAILED_PAUSE_SECONDS_MAX)
+    return replace(life, failures=life.failures + 1, resume_at=now + pause)
+
+
 def _fork(life: Life) -> Step:
     life, actions = _send(replace(life, worker=life.worker + 1))
-    return life, (Action.FORK, *actions)
+    return life, (Action.FORK, *(actions or (Action.OPEN,)))
 
 
 def _send(life: Life) -> Step:
@@ -324,83 +383,38 @@ def _send(life: Life) -> Step:
 
 
 def _close(life: Life) -> Step:
-    """Lets the worker go; a request that waits already starts the next one at once."""
+    """Lets the worker go; if another is wanted already, it is started at once."""
     life = replace(life, phase=Phase.DRAINING, admitted=False)
-    if life.queued or life.suspects:
+    if life.waited_for or life.pinned:
         life = replace(life, phase=Phase.WAKING)
         return life, (Action.CLOSE, Action.RELEASE, Action.ASK_ADMISSION)
     return life, (Action.CLOSE, Action.RELEASE)
 
 
-TABLE: dict[tuple[Phase, Event], Callable[[Life, float], Step]] = {
-    (Phase.ASLEEP, Event.REQUEST): _asleep_to_waking,
-    (Phase.ASLEEP, Event.ADMITTED): _impossible,
-    (Phase.ASLEEP, Event.READY): _impossible,
-    (Phase.ASLEEP, Event.CANNOT_OPEN): _impossible,
-    (Phase.ASLEEP, Event.ANSWERED): _impossible,
-    (Phase.ASLEEP, Event.WITHDRAWN): _impossible,
-    (Phase.ASLEEP, Event.SUSPECT_WITHDRAWN): _impossible,
-    (Phase.ASLEEP, Event.CRASHED): _stay,
-    (Phase.ASLEEP, Event.DAMAGED): _stay,
-    (Phase.ASLEEP, Event.ORPHANED): _stay,
-    (Phase.ASLEEP, Event.LEFT): _stay,
-    (Phase.ASLEEP, Event.TICK): _stay,
-    (Phase.ASLEEP, Event.SLEEP): _stay,
-    (Phase.ASLEEP, Event.END): _stay,
-    (Phase.WAKING, Event.REQUEST): _waking_request,
-    (Phase.WAKING, Event.ADMITTED): _waking_admitted,
-    (Phase.WAKING, Event.READY): _waking_to_awake,
-    (Phase.WAKING, Event.CANNOT_OPEN): _waking_cannot_open,
-    (Phase.WAKING, Event.ANSWERED): _answered,
-    (Phase.WAKING, Event.WITHDRAWN): _waking_withdrawn,
-    (Phase.WAKING, Event.SUSPECT_WITHDRAWN): _waking_suspect_withdrawn,
-    (Phase.WAKING, Event.CRASHED): _crashed,
-    (Phase.WAKING, Event.DAMAGED): _damaged,
-    (Phase.WAKING, Event.ORPHANED): _orphaned,
-    (Phase.WAKING, Event.LEFT): _stay,
-    (Phase.WAKING, Event.TICK): _stay,
-    (Phase.WAKING, Event.SLEEP): _stay,
-    (Phase.WAKING, Event.END): _end,
-    (Phase.AWAKE, Event.REQUEST): _awake_request,
-    (Phase.AWAKE, Event.ADMITTED): _impossible,
-    (Phase.AWAKE, Event.READY): _impossible,
-    (Phase.AWAKE, Event.CANNOT_OPEN): _impossible,
-    (Phase.AWAKE, Event.ANSWERED): _answered,
-    (Phase.AWAKE, Event.WITHDRAWN): _queued_withdrawn,
-    (Phase.AWAKE, Event.SUSPECT_WITHDRAWN): _waking_suspect_withdrawn,
-    (Phase.AWAKE, Event.CRASHED): _crashed,
-    (Phase.AWAKE, Event.DAMAGED): _damaged,
-    (Phase.AWAKE, Event.ORPHANED): _orphaned,
-    (Phase.AWAKE, Event.LEFT): _stay,
-    (Phase.AWAKE, Event.TICK): _awake_tick,
-    (Phase.AWAKE, Event.SLEEP): _to_draining,
-    (Phase.AWAKE, Event.END): _end,
-    (Phase.DRAINING, Event.REQUEST): _draining_request,
-    (Phase.DRAINING, Event.ADMITTED): _impossible,
-    (Phase.DRAINING, Event.READY): _impossible,
-    (Phase.DRAINING, Event.CANNOT_OPEN): _impossible,
-    (Phase.DRAINING, Event.ANSWERED): _draining_answered,
-    (Phase.DRAINING, Event.WITHDRAWN): _queued_withdrawn,
-    (Phase.DRAINING, Event.SUSPECT_WITHDRAWN): _waking_suspect_withdrawn,
-    (Phase.DRAINING, Event.CRASHED): _crashed,
-    (Phase.DRAINING, Event.DAMAGED): _damaged,
-    (Phase.DRAINING, Event.ORPHANED): _orphaned,
-    (Phase.DRAINING, Event.LEFT): _draining_left,
-    (Phase.DRAINING, Event.TICK): _stay,
-    (Phase.DRAINING, Event.SLEEP): _stay,
-    (Phase.DRAINING, Event.END): _end,
-    (Phase.FAILED, Event.REQUEST): _failed_request,
-    (Phase.FAILED, Event.ADMITTED): _impossible,
-    (Phase.FAILED, Event.READY): _impossible,
-    (Phase.FAILED, Event.CANNOT_OPEN): _impossible,
-    (Phase.FAILED, Event.ANSWERED): _impossible,
-    (Phase.FAILED, Event.WITHDRAWN): _impossible,
-    (Phase.FAILED, Event.SUSPECT_WITHDRAWN): _impossible,
-    (Phase.FAILED, Event.CRASHED): _stay,
-    (Phase.FAILED, Event.DAMAGED): _stay,
-    (Phase.FAILED, Event.ORPHANED): _stay,
-    (Phase.FAILED, Event.LEFT): _stay,
-    (Phase.FAILED, Event.TICK): _stay,
-    (Phase.FAILED, Event.SLEEP): _stay,
-    (Phase.FAILED, Event.END): _stay,
+_NEVER = _impossible
+_ROWS: dict[Event, tuple[Transition, ...]] = {
+    # ASLEEP, WAKING, AWAKE, DRAINING, FAILED
+    Event.REQUEST: tuple(map(_queued, _WANTED)),
+    Event.SUSPECT: tuple(map(_suspected, _WANTED)),
+    Event.PIN: tuple(map(_pinned, _WANTED)),
+    Event.UNPIN: tuple(map(_unpinned, (_stay, _wanted_less, _awake_unpinned, _stay, _stay))),
+    Event.WITHDRAWN: (_NEVER, *[_withdrawn] * 3, _NEVER),
+    Event.SUSPECT_WITHDRAWN: (_NEVER, *[_suspect_withdrawn] * 3, _NEVER),
+    Event.ADMITTED: (_NEVER, _waking_admitted, _NEVER, _NEVER, _NEVER),
+    Event.READY: (_NEVER, _waking_to_awake, _NEVER, _NEVER, _NEVER),
+    Event.CANNOT_OPEN: (_NEVER, _waking_cannot_open, _NEVER, _NEVER, _NEVER),
+    Event.ANSWERED: (_NEVER, _answered, _answered, _draining_answered, _NEVER),
+    Event.CRASHED: (_stay, _crashed, _crashed, _crashed, _stay),
+    Event.DAMAGED: (_stay, _damaged, _damaged, _damaged, _stay),
+    Event.ORPHANED: (_stay, _orphaned, _orphaned, _orphaned, _stay),
+    Event.LEFT: (_stay, _stay, _stay, _draining_left, _stay),
+    Event.TICK: (_retry_tick, _stay, _awake_tick, _stay, _retry_tick),
+    Event.SLEEP: (_stay, _stay, _to_draining, _stay, _stay),
+    Event.END: tuple(map(_unpinned, (_stay, _end, _end, _end, _stay))),
+}
+
+TABLE: dict[tuple[Phase, Event], Transition] = {
+    (phase, event): step
+    for event, row in _ROWS.items()
+    for phase, step in zip(Phase, row, strict=True)
 }

@@ -55,11 +55,18 @@ PATIENCE_FRAMES_SECOND = 200
 # A part of a body below this is such a frame, unless it is the last.
 TINY_FRAME_BYTES = 256
 
+# A question of a client about the server itself.
+DIALOGUE_MESSAGE_BYTES_MAX = 64 << 10
+# Answers to such questions that a client has not read.
+DIALOGUE_WAITING_BYTES_MAX = MIB
+
 # What is put into a socket's buffer before others get their turn, and before it is waited for.
 OUTPUT_BYTES = MIB
 
 # From the connection to the first byte that says what is spoken, and to the end of a TLS handshake.
 HANDSHAKE_SECONDS = 10.0
+# How often is looked whether the files of certificates have changed.
+CERTIFICATES_LOOK_SECONDS = 2.0
 # From a frame's or a head's first byte to its last.
 FRAME_SECONDS = 20.0
 # From a request's headers to the end of its body: 64 MiB at 5 Mbit/s.
@@ -71,7 +78,7 @@ CONNECTION_IDLE_SECONDS = 600.0
 # From our last word to the peer's.
 CLOSE_SECONDS = 5.0
 
-# Reads of one index that wait for its worker or are with it.
+# Reads of one index, or of one of its replicas, that wait for its worker or are with it.
 INDEX_REQUESTS_MAX = 8_192
 INDEX_REQUEST_BYTES_MAX = 128 * MIB
 
@@ -106,6 +113,10 @@ DEATHS_MAX = 3
 FAILED_PAUSE_SECONDS = 1.0
 FAILED_PAUSE_SECONDS_MAX = 60.0
 
+# Indexes with dedicated replicas that are opened at the same time when a server starts: opening reads
+# a log, and the threads that do are also wanted by calls.
+DEDICATED_OPENING_MAX = SYNC_THREADS // 4
+
 # A sleeping index keeps its log open this long after the last write, then owns no descriptor.
 QUIET_SECONDS = 5.0
 
@@ -114,6 +125,9 @@ LOCK_WAIT_SECONDS = 5.0
 
 # How long a stopping server lets calls in flight finish.
 STOP_GRACE_SECONDS = 2.0
+
+# How long a key that was deleted, or just made, may go on as it was: the file is looked at so often.
+KEYS_CHECK_SECONDS = 1.0
 
 LIST_INDEXES_PAGE_MAX = 1_000
 LIST_INDEXES_PAGE_DEFAULT = 100

@@ -8,19 +8,19 @@ import logging
 import secrets
 import time
 from bisect import bisect_right, insort
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from pathlib import Path
 
+from router.dedicated import DedicatedOpener
 from router.errors import AlreadyExists, NotFound, ProtectedIndex, Unavailable
 from router.index import Index, LiveIndex, Machinery, gone, open_index
+from router.index_ports import IndexPorts
 from router.memory import give_back_memory
 from storage.catalog import Catalog
 from storage.errors import StorageError
-from storage.index_row import Costs, IndexRow
-
-T = TypeVar("T")
+from storage.index_row import CollectionRow, Costs, IndexRow
 
 log = logging.getLogger("torpor.node")
 
@@ -31,11 +31,19 @@ _SAVE_SECONDS = 1.0
 class Node:
     """All indexes by name."""
 
-    def __init__(self, catalog: Catalog, machinery: Machinery, hosts_max: int) -> None:
-        """Reads the catalog, and nothing else."""
+    def __init__(
+        self,
+        catalog: Catalog,
+        machinery: Machinery,
+        hosts_max: int,
+        ports: IndexPorts | None = None,
+    ) -> None:
+        """Reads the catalog, and nothing else. `ports` is where indexes have a port each."""
         self._catalog = catalog
         self._hosts_max = hosts_max
+        self._ports = ports
         self._machinery = machinery
+        self._changes = machinery.changes
         self._indexes = {row.name: Index(row, Costs()) for row in catalog.all_rows()}
         self._names = sorted(self._indexes)
         self._hosts = {index.row.host_number: index for index in self._indexes.values()}
@@ -43,27 +51,51 @@ class Node:
         self._configuring = asyncio.Lock()
         self._stopping = False
         self._slept_timer: asyncio.TimerHandle | None = None
+        self._opener = DedicatedOpener(self._touch, machinery.start_task)
         for row in (index.row for index in self._indexes.values()):
-            machinery.capacity.keep(row.name, _replicas(row))
+            machinery.capacity.keep(row.name, row.replicas)
+
+    def rows(self) -> list[IndexRow]:
+        """Every index there is."""
+        return [index.row for index in self._indexes.values()]
 
     def __len__(self) -> int:
         return len(self._indexes)
 
+    def start(self) -> None:
+        """Begins to wake the dedicated replicas."""
+        for index in self._indexes.values():
+            if index.row.replicas:
+                self._opener.open(index)
+
     # The control plane
 
-    async def create(self, row: IndexRow) -> Index:
-        """Makes an index durable and ready; `row.id` and `row.created_unix_ms` are set here."""
-        return await _to_the_end(self._create(row))
+    async def create(self, row: IndexRow, source: CollectionRow | None = None) -> Index:
+        """Makes an index durable and ready, empty or with what `source` holds.
 
-    async def _create(self, row: IndexRow) -> Index:
+        `row.id` and `row.created_unix_ms` are set here.
+        """
+        return await self._changes.run(self._create(row, source))
+
+    async def _create(self, row: IndexRow, source: CollectionRow | None) -> Index:
         if row.name in self._indexes or row.name in self._busy:
             raise AlreadyExists(f"There is already an index named {row.name!r}.")
         row = replace(row, id=secrets.token_hex(8), created_unix_ms=int(time.time() * 1e3))
         with self._reserved(row.name), self._promised(row):
-            row = await self._thread(self._catalog.create, row, self._hosts_max)
+            row = await self._changes.thread(self._catalog.create, row, self._hosts_max, source)
+            if self._ports is not None:
+                await self._open_port(row, self._ports)
             self._add(Index(row, Costs()))
         log.info("created index=%s id=%s", row.name, row.id)
         return self._indexes[row.name]
+
+    async def _open_port(self, row: IndexRow, ports: IndexPorts) -> None:
+        try:
+            await ports.open(row)
+        except Unavailable:
+            # Without its port it is an index that nobody could rely on: it was never there.
+            self._empty_trash(await self._changes.thread(self._catalog.delete, row))
+            raise
 
     def find(self, name: str) -> Index:
         """The index of this name; raises NotFound."""
@@ -79,15 +111,19 @@ class Node:
             raise NotFound("The index with this address does not exist.")
         return index
 
-    def page(self, after: str, size: int) -> tuple[list[Index], bool]:
-        """Up to `size` indexes whose names follow `after`, and whether there are more."""
-        start = bisect_right(self._names, after) if after else 0
-        names = self._names[start : start + size]
-        return [self._indexes[name] for name in names], start + size < len(self._names)
+    def page(self, after: str, size: int, only: Collection[str] | None) -> tuple[list[Index], bool]:
+        """Up to `size` indexes whose names follow `after`, and whether there are more.
+
+        `only` are the names that may be among them, None for all.
+        """
+        names = self._names if only is None else sorted(self._indexes.keys() & only)
+        start = bisect_right(names, after) if after else 0
+        page = names[start : start + size]
+        return [self._indexes[name] for name in page], start + size < len(names)
 
     async def configure(self, name: str, change: Callable[[IndexRow], IndexRow]) -> Index:
         """Makes a change of an index's settings durable and puts it into force."""
-        return await _to_the_end(self._configure(name, change))
+        return await self._changes.run(self._configure(name, change))
 
     async def _configure(self, name: str, change: Callable[[IndexRow], IndexRow]) -> Index:
         # One after the other: each change is made to what the one before has left.
@@ -95,17 +131,19 @@ class Node:
             index = self.find(name)
             row = change(index.row)
             with self._promised(row):
-                await self._thread(self._catalog.configure, row)
+                await self._changes.thread(self._catalog.configure, row)
                 if self._indexes.get(name) is not index:
                     raise gone(name)
                 index.row = replace(row, costs=index.row.costs)
             if index.live is not None:
                 index.live.reconfigured()
+            elif row.replicas:
+                self._opener.open(index)
             return index
 
     async def delete(self, name: str) -> None:
         """Deletes an index for good; its files are unlinked after the call."""
-        await _to_the_end(self._delete(name))
+        await self._changes.run(self._delete(name))
 
     async def _delete(self, name: str) -> None:
         index = self.find(name)
@@ -121,13 +159,15 @@ class Node:
                         await asyncio.wait([task])
                 if index.live is not None:
                     await index.live.end(gone(name))
-                trash = await self._thread(self._catalog.delete, index.row)
+                trash = await self._changes.thread(self._catalog.delete, index.row)
             except BaseException:
                 # It still exists, on disk and so here.
                 index.live = None
                 self._add(index)
                 raise
-        self._machinery.start_task(self._thread(self._catalog.empty_trash, trash))
+        if self._ports is not None:
+            self._ports.close(index.row)
+        self._empty_trash(trash)
         log.info("deleted index=%s id=%s", name, index.row.id)
 
     # The data plane
@@ -175,7 +215,7 @@ class Node:
         if not changes:
             return
         try:
-            await self._thread(self._catalog.add_costs, changes)
+            await self._changes.thread(self._catalog.add_costs, changes)
         except StorageError as error:
             # A bill that is a little low is better than a server that stops.
             log.error("costs_not_saved error=%s", error)
@@ -186,13 +226,19 @@ class Node:
         stopping = Unavailable("The server is shutting down.")
         if self._slept_timer is not None:
             self._slept_timer.cancel()
+        await self._opener.stop()
         indexes = self._indexes.values()
         tasks = [task for i in indexes for task in (i.opening, i.closing) if task is not None]
         if tasks:
             await asyncio.wait(tasks)
         live = [i.live for i in self._indexes.values() if i.live is not None]
         await asyncio.gather(*(one.end(stopping) for one in live))
+        await self._changes.finish()
         await self.save_costs()
+
+    async def _touch(self, index: Index) -> None:
+        async with self.use(index):
+            pass
 
     async def _open(self, index: Index) -> LiveIndex:
         """Recovers an index once, however many calls wait for it."""
@@ -207,24 +253,33 @@ class Node:
     async def _recover(self, index: Index) -> LiveIndex:
         if index.closing is not None:
             await asyncio.wait([index.closing])
-        return await open_index(index, self._machinery, self)
+        live = await open_index(index, self._machinery, self)
+        # At once, or a change of its settings might miss it.
+        index.live = live
+        return live
 
     def _opened(self, index: Index, task: asyncio.Task[LiveIndex]) -> None:
         index.opening = None
-        if task.exception() is None:
-            index.live = task.result()
+        # Whoever waits for it hears of a failure.
+        task.exception()
+
+    def _empty_trash(self, remains: Path) -> None:
+        self._machinery.start_task(self._changes.thread(self._catalog.empty_trash, remains))
 
     def _add(self, index: Index) -> None:
         self._indexes[index.row.name] = index
         self._hosts[index.row.host_number] = index
         insort(self._names, index.row.name)
-        self._machinery.capacity.keep(index.row.name, _replicas(index.row))
+        self._machinery.capacity.keep(index.row.name, index.row.replicas)
+        if index.row.replicas:
+            self._opener.open(index)
 
     def _remove(self, index: Index) -> None:
         del self._indexes[index.row.name]
         del self._hosts[index.row.host_number]
         self._names.remove(index.row.name)
         self._machinery.capacity.keep(index.row.name, 0)
+        self._opener.forget(index)
 
     @contextmanager
     def _reserved(self, name: str) -> Iterator[None]:
@@ -238,25 +293,10 @@ class Node:
     @contextmanager
     def _promised(self, row: IndexRow) -> Iterator[None]:
         """Room for the replicas an index is to have; what it has keeps its room if that fails."""
-        self._machinery.capacity.promise(row.name, _replicas(row))
+        self._machinery.capacity.promise(row.name, row.replicas)
         try:
             yield
         except BaseException:
             index = self._indexes.get(row.name)
-            self._machinery.capacity.keep(row.name, 0 if index is None else _replicas(index.row))
+            self._machinery.capacity.keep(row.name, 0 if index is None else index.row.replicas)
             raise
-
-    async def _thread(self, function: Callable[..., T], *arguments: object) -> T:
-        return await self._machinery.loop.run_in_executor(
-            self._machinery.threads, function, *arguments
-        )
-
-
-def _replicas(row: IndexRow) -> int:
-    """The workers that are dedicated to an index."""
-    return 0 if row.dedicated is None else row.dedicated.replicas
-
-
-async def _to_the_end(work: Coroutine[object, object, T]) -> T:
-    """Finishes a change of the catalog even if its caller leaves: half of it would be worse."""
-    return await asyncio.shield(asyncio.ensure_future(work))

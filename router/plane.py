@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from router.addresses import Addresses
 from router.call import Call, Reply
 from router.errors import InvalidArgument, Overloaded
+from router.guard import check_index
 from router.index import Index, LiveIndex
 from router.limits import SERVER_REQUEST_BYTES_MAX
 from router.node import Node
@@ -17,6 +19,8 @@ from torpor.v1 import data_pb2 as data
 
 INDEX_METADATA = "torpor-index"
 LSN_METADATA = "torpor-lsn"
+# What clients of Pinecone for Python send over gRPC up to version 8; empty where they do not know it.
+_CLIENTS_METADATA = "service-name"
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -65,7 +69,7 @@ class Plane:
         least_lsn: int | None = None,
     ) -> Answer:
         """The worker's answer to a read."""
-        answer = await live.supervisor.ask(kind, body, call.deadline_ns, least_lsn)
+        answer = await live.ask(kind, body, call.deadline_ns, least_lsn)
         live.answered()
         return answer
 
@@ -73,9 +77,11 @@ class Plane:
         self, live: LiveIndex, question: frames.CountRequest, call: Call
     ) -> tuple[frames.Counts, Metadata]:
         """Counts namespaces: from the folded directory, or by the worker while writes are not."""
-        if live.folded:
-            lsn = live.position()[1].lsn
-            return await live.count(question), seen_metadata(lsn)
+        if live.replicas.paused:
+            await live.upkeep.fold()
+        if live.folded or live.replicas.paused:
+            counts, lsn = await live.count(question)
+            return counts, seen_metadata(lsn)
         body = question.SerializeToString()
         answer = await self.ask(live, frames.WORK_KIND_COUNT, body, call)
         return frames.Counts.FromString(answer.response), read_metadata(answer)
@@ -92,16 +98,18 @@ class Plane:
 def named_index(node: Node, addresses: Addresses, field: str, call: Call) -> Index:
     """The index that the call's address, its metadata or the request's field names.
 
-    Raises InvalidArgument unless they name one, and NotFound.
+    Raises InvalidArgument unless they name one, PermissionDenied if the key is not for it, NotFound.
     """
     names = {call.metadata.get(INDEX_METADATA, ""), field}
-    if (number := addresses.number_of(call)) is not None:
-        names.add(node.find_host(number).row.name)
+    if (reached := addresses.find(call, node.find_host)) is not None:
+        names.add(reached.row.name)
     names.discard("")
+    for name in names:
+        check_index(call, name)
     if len(names) > 1:
         raise InvalidArgument(
             f"The call names the indexes {' and '.join(sorted(map(repr, names)))} by its address, "
-            f"the metadata {INDEX_METADATA} and the field index; they must be one."
+            "its metadata and the field index; they must be one."
         )
     if not names:
         raise InvalidArgument(
@@ -109,6 +117,29 @@ def named_index(node: Node, addresses: Addresses, field: str, call: Call) -> Ind
             "the call to the index's own address."
         )
     return node.find(names.pop())
+
+
+def named_by_clients(
+    method: Callable[[bytes, Call], Awaitable[Reply]],
+) -> Callable[[bytes, Call], Awaitable[Reply]]:
+    """The method for Pinecone's clients: some say the index's name in metadata of another name.
+
+    Only for them. In a native call it is nobody's: proxies call services by such names.
+    """
+
+    async def handle(body: bytes, call: Call) -> Reply:
+        name = call.metadata.get(_CLIENTS_METADATA)
+        if name:
+            told = call.metadata.get(INDEX_METADATA) or name
+            if told != name:
+                raise InvalidArgument(
+                    f"The call names the indexes {name!r} and {told!r} by the metadata "
+                    f"{_CLIENTS_METADATA} and {INDEX_METADATA}; they must be one."
+                )
+            call = replace(call, metadata={**call.metadata, INDEX_METADATA: name})
+        return await method(body, call)
+
+    return handle
 
 
 def write_metadata(lsn: int) -> Metadata:

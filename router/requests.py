@@ -1,4 +1,4 @@
-"""The reads of one index that are not answered yet: queued, suspect, or with a worker."""
+"""The reads of one life that are not answered yet: queued, suspect, or with a worker."""
 
 import asyncio
 import itertools
@@ -49,7 +49,7 @@ class Request:
     woken: bool
     least_lsn: int | None
     answer: asyncio.Future[Answer]
-    place: Place = Place.QUEUE
+    place: Place
 
     def fail(self, failure: Exception) -> None:
         """Ends the request, unless its caller has given up already."""
@@ -59,7 +59,7 @@ class Request:
 
 
 class Requests:
-    """Keeps the requests of one index, within bounds of count and bytes."""
+    """Keeps the requests of one life, within bounds of count and bytes."""
 
     def __init__(self, name: str) -> None:
         """`name` is the index's, for messages."""
@@ -78,8 +78,9 @@ class Requests:
         arrived: float,
         woken: bool,
         least_lsn: int | None,
+        place: Place = Place.QUEUE,
     ) -> Request:
-        """A new request at the end of the queue; raises Overloaded."""
+        """A new request, at the end of the queue or of the suspects; raises Overloaded."""
         held = len(self._queue) + len(self._suspects) + len(self._inflight)
         if held >= INDEX_REQUESTS_MAX or self._bytes + len(body) > INDEX_REQUEST_BYTES_MAX:
             raise Overloaded(
@@ -88,9 +89,9 @@ class Requests:
             )
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         number = next(self._numbers)
-        request = Request(number, kind, body, deadline_ns, arrived, woken, least_lsn, future)
+        request = Request(number, kind, body, deadline_ns, arrived, woken, least_lsn, future, place)
         self._bytes += len(body)
-        self._queue.append(request)
+        (self._queue if place is Place.QUEUE else self._suspects).append(request)
         return request
 
     def release(self, request: Request) -> None:
@@ -139,10 +140,12 @@ class Requests:
             request.fail(failure)
         self._inflight.clear()
 
-    def fail_waiting(self, failure: Exception) -> None:
+    def fail_waiting(self, of_queued: Exception, of_suspects: Exception) -> None:
         """Fails what is queued or suspect."""
-        for request in (*self._suspects, *self._queue):
-            request.fail(failure)
+        for request in self._queue:
+            request.fail(of_queued)
+        for request in self._suspects:
+            request.fail(of_suspects)
         self._suspects.clear()
         self._queue.clear()
 

@@ -7,18 +7,25 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from router.addresses import LoopbackAddresses
-from router.call import Front
+from router.addresses import PortAddresses, addresses_of, check_hosts
+from router.call import Front, Handlers
 from router.capacity import Capacity
+from router.changes import Changes
+from router.collection_store import CollectionStore
+from router.collections import Collections
 from router.control import ControlService
 from router.data import DataService
+from router.guard import admission, guarded
 from router.index import Machinery
+from router.index_ports import IndexPorts
+from router.keyring import Keyring
 from router.limits import LOCK_WAIT_SECONDS, SYNC_THREADS
 from router.node import Node
 from router.processes import Zygote
 from router.rest.app import App
 from router.settings import Settings
 from router.tasks import Tasks
+from router.tls import Certificates
 from storage.catalog import Catalog
 from storage.files import Files
 from storage.lock import DataFolderLock
@@ -65,6 +72,7 @@ class Server:
                     ),
                     builders=asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2)),
                     threads=threads,
+                    changes=Changes(loop, threads),
                     loop=loop,
                     start_task=tasks.start,
                     idle_seconds=self._settings.idle_seconds,
@@ -78,19 +86,33 @@ class Server:
             raise self._crash
 
     async def _serve(self, catalog: Catalog, machinery: Machinery) -> None:
-        front = _front(self._settings.front)
-        port = front.bind(self._settings.listen)
-        addresses = LoopbackAddresses(port)
-        node = Node(catalog, machinery, addresses.hosts_max)
-        handlers = {
-            **ControlService(node, addresses, self._settings.idle_seconds).handlers(),
+        settings = self._settings
+        keys = Keyring(Path(settings.keys_file)) if settings.keys_file else None
+        front = _front(settings)
+        port = front.bind(settings.listen)
+        addresses = addresses_of(settings, port)
+        ports = IndexPorts(addresses, front) if isinstance(addresses, PortAddresses) else None
+        node = Node(catalog, machinery, addresses.hosts_max, ports)
+        store = CollectionStore(catalog, machinery, node)
+        check_hosts(node.rows(), addresses)
+        handlers: Handlers = {
+            **ControlService(node, store, addresses, settings.idle_seconds).handlers(),
+            **Collections(store).handlers(),
             **DataService(node, addresses, catalog.page_key()).handlers(),
         }
-        await front.start(handlers, App(handlers))
-        host = self._settings.listen.rpartition(":")[0]
-        log.info("listening address=%s:%d indexes=%d", host, port, len(node))
-        print(f"torpor is listening on {host}:{port}", flush=True)
+        if keys is not None:
+            handlers = guarded(handlers, keys)
+        application = App(handlers, None if keys is None else admission(keys))
         try:
+            await front.start(handlers, application)
+            if ports is not None:
+                await ports.open_all(node.rows())
+            host = settings.listen.rpartition(":")[0]
+            for warning in settings.warnings():
+                log.warning("settings warning=%s", warning)
+            node.start()
+            log.info("listening address=%s:%d indexes=%d", host, port, len(node))
+            print(f"torpor is listening on {host}:{port}", flush=True)
             await self._stop.wait()
         finally:
             log.info("stopping")
@@ -109,12 +131,15 @@ def _data_folder(path: str) -> Path:
     return folder
 
 
-def _front(name: str) -> Front:
+def _front(settings: Settings) -> Front:
     # Imported only now, after the zygote was started from a process without threads.
-    if name == "grpcio":
+    if settings.front == "grpcio":
         from router.front_grpcio import GrpcioFront
 
         return GrpcioFront()
     from router.front_torpor import TorporFront
 
-    return TorporFront()
+    if not settings.tls_certificate:
+        return TorporFront()
+    files = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+    return TorporFront(Certificates(*files))

@@ -42,12 +42,14 @@ class Sniffer(asyncio.Protocol):
         self._received += data
         start = self._received[: len(PREFACE)]
         if start == PREFACE:
-            self._hand_over(self._http2(), self._received[len(PREFACE) :])
+            self._hand_over(self._http2, self._received[len(PREFACE) :])
         elif not PREFACE.startswith(start):
-            self._hand_over(self._http1(), self._received)
+            self._hand_over(self._http1, self._received)
 
-    def _hand_over(self, protocol: asyncio.Protocol, received: bytes) -> None:
+    def _hand_over(self, make: Callable[[], asyncio.Protocol], received: bytes) -> None:
+        # First make room for what takes the place of this one.
         self._connections.remove(self)
+        protocol = make()
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         if received:

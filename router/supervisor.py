@@ -1,4 +1,4 @@
-"""Performs what the lifecycle decides, for one index: workers, their sockets, the requests.
+"""Performs what the lifecycle decides, for one life: workers, their sockets, the requests.
 
 `lifecycle.transition` is asked about everything that happens; this file turns its answer into forks,
 frames and futures, and what the world does into the next event.
@@ -10,40 +10,23 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from router.capacity import Capacity
 from router.channel import Channel
-from router.errors import (
-    DeadlinePassed,
-    InvalidArgument,
-    NotFound,
-    PoisonRequest,
-    TooLarge,
-    Unavailable,
-    of_index,
-)
+from router.errors import PoisonRequest, Recovering
 from router.lifecycle import Action, Event, Life, Phase, transition
 from router.limits import IDLE_SECONDS_MIN
 from router.processes import Exit, Zygote
 from router.requests import Answer, Place, Request, Requests
 from router.wake import Wake, WakeClock
-from storage.errors import DataLoss, DiskFailed, FormatTooNew, StorageError
+from router.workers import Worker, error_of
+from storage.errors import DataLoss
 from storage.log_format import Position
 from torpor.internal.v1 import frames_pb2 as frames
 
 log = logging.getLogger("torpor.supervisor")
-
-_ERRORS: dict[int, type[Exception]] = {
-    frames.OUTCOME_NOT_FOUND: NotFound,
-    frames.OUTCOME_DEADLINE_EXCEEDED: DeadlinePassed,
-    frames.OUTCOME_DATA_LOSS: DataLoss,
-    frames.OUTCOME_TOO_LARGE: TooLarge,
-    frames.OUTCOME_FORMAT_TOO_NEW: FormatTooNew,
-    frames.OUTCOME_DISK_FAILED: DiskFailed,
-    frames.OUTCOME_INVALID_ARGUMENT: InvalidArgument,
-}
 
 
 class Owner(Protocol):
@@ -70,21 +53,11 @@ class Owner(Protocol):
         """A worker has exited."""
 
     def rests(self) -> None:
-        """The index has fallen asleep."""
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    number: int
-    token: int
-    channel: Channel
-    forked_at: float
-    manifest_version: int
-    ready: frames.Ready | None = None
+        """The life has fallen asleep."""
 
 
 class Supervisor:
-    """The life of one index that has been touched."""
+    """The life of an index that has been touched, or of one of its dedicated replicas."""
 
     def __init__(
         self,
@@ -103,8 +76,9 @@ class Supervisor:
         self._life = Life(idle_seconds)
         self._events: deque[Event] = deque()
         self._requests = Requests(owner.name)
-        self._workers: dict[int, _Worker] = {}
-        self._idle_timer: asyncio.TimerHandle | None = None
+        self._workers: dict[int, Worker] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._trouble = ""
         self._failure: Exception | None = None
         self._ended = False
         self._wake: WakeClock | None = None
@@ -118,16 +92,22 @@ class Supervisor:
         body: bytes,
         deadline_ns: int,
         least_lsn: int | None = None,
+        *,
+        suspect: bool = False,
     ) -> Answer:
-        """The worker's answer; wakes the index if need be. Cancelling withdraws the request.
+        """The worker's answer; wakes one if need be. Cancelling withdraws the request.
 
-        It has seen the write `least_lsn`; by default every write that is durable.
+        It has seen the write `least_lsn`; by default every write that is durable. A suspect was in
+        flight when another worker died, and is tried alone. Raises Recovering, among others.
         """
         if self._ended:
             raise self._why()
         woken = self._life.phase is not Phase.AWAKE
-        request = self._requests.add(kind, body, deadline_ns, self._clock(), woken, least_lsn)
-        self._feed(Event.REQUEST)
+        place = Place.SUSPECTS if suspect else Place.QUEUE
+        request = self._requests.add(
+            kind, body, deadline_ns, self._clock(), woken, least_lsn, place
+        )
+        self._feed(Event.SUSPECT if suspect else Event.REQUEST)
         try:
             return await request.answer
         except asyncio.CancelledError:
@@ -145,11 +125,31 @@ class Supervisor:
         while any(number <= worker for number in self._workers):
             await self._change()
 
+    def pin(self) -> None:
+        """Keeps a worker awake from now on, whether there are requests or not."""
+        self._feed(Event.PIN)
+
+    def unpin(self) -> None:
+        """Lets the worker go again when it has been idle."""
+        self._feed(Event.UNPIN)
+
+    async def retire(self) -> None:
+        """Answers what it has been asked and lets its worker go; returns when none is left."""
+        self.unpin()
+        while not self._ended and (self._workers or self.phase is Phase.WAKING):
+            await self.sleep()
+
+    def read_on(self) -> None:
+        """Has a worker that is awake take the current manifest, so that older ones can go."""
+        if self.phase is Phase.AWAKE:
+            self._workers[self._life.worker].read_on(*self._owner.position())
+
     async def end(self, failure: Exception) -> None:
         """Fails every request with `failure` and ends every worker; for good."""
         self._failure = failure
         self._ended = True
         self._feed(Event.END)
+        self._cancel_timer()
         for worker in self._workers.values():
             self._zygote.kill(worker.token)
         while self._workers:
@@ -163,8 +163,24 @@ class Supervisor:
 
     @property
     def phase(self) -> Phase:
-        """Where the index stands in its life."""
+        """Where it stands in its life."""
         return self._life.phase
+
+    @property
+    def pinned(self) -> bool:
+        """A worker is to be awake, whether there are requests or not (also for capacity)."""
+        return self._life.pinned
+
+    @property
+    def load(self) -> int:
+        """Requests that are not answered yet."""
+        return self._life.queued + self._life.inflight + self._life.suspects
+
+    @property
+    def trouble(self) -> str:
+        """Why a pinned life has no worker, if something has gone wrong; empty if all is well."""
+        failing = self._life.pinned and self._life.failures and self.phase is not Phase.AWAKE
+        return self._trouble if failing else ""
 
     @property
     def awake_seconds(self) -> float:
@@ -186,9 +202,9 @@ class Supervisor:
 
     @property
     def idle_since(self) -> float | None:
-        """When it last answered, if it is awake with nothing to do."""
+        """When it last answered, if it is awake with nothing to do and may fall asleep."""
         life = self._life
-        if life.phase is Phase.AWAKE and not (life.inflight or life.queued or life.suspects):
+        if life.phase is Phase.AWAKE and not life.pinned and not self.load:
             return life.last_used
         return None
 
@@ -232,6 +248,8 @@ class Supervisor:
                 self._capacity.release(self)
             case Action.FORK:
                 self._fork()
+            case Action.OPEN:
+                self._workers[self._life.worker].read_on(*self._owner.position())
             case Action.SEND_QUEUED:
                 for request in self._requests.take_queued():
                     self._send(request)
@@ -251,44 +269,30 @@ class Supervisor:
                 self._requests.fail_inflight(self._why())
             case Action.FAIL_ALL:
                 self._requests.fail_inflight(self._why())
-                self._requests.fail_waiting(self._why())
+                self._requests.fail_waiting(self._why(), self._why())
             case Action.FAIL_RECOVERING:
                 seconds = max(0.0, self._life.resume_at - self._clock())
-                recovering = Unavailable(
-                    f"Workers of index {self._owner.name!r} keep crashing; the next one is "
-                    f"started in {seconds:.1f} seconds."
+                self._trouble = f"Workers of index {self._owner.name!r} keep crashing"
+                message = f"{self._trouble}; the next one is started in {seconds:.1f} seconds."
+                self._requests.fail_waiting(
+                    Recovering(message), Recovering(message, was_in_flight=True)
                 )
-                self._requests.fail_waiting(recovering)
             case Action.CLOSE:
                 worker = self._workers.get(self._life.worker)
                 if worker is not None:
                     worker.channel.close()
-                self._cancel_idle()
+                self._cancel_timer()
             case Action.ARM_IDLE:
                 self._arm_idle()
+            case Action.ARM_RETRY:
+                self._arm(self._life.resume_at)
             case Action.REST:
                 self._owner.rests()
 
     # Requests
 
     def _send(self, request: Request) -> None:
-        manifest_version, position = self._owner.position()
-        work = frames.Work(
-            kind=request.kind,
-            request=request.body,
-            manifest_version=manifest_version,
-            log_file=position.file,
-            log_offset=position.offset,
-            log_lsn=position.lsn,
-            deadline_ns=request.deadline_ns,
-            least_lsn=position.lsn if request.least_lsn is None else request.least_lsn,
-        )
-        channel = self._workers[self._life.worker].channel
-        channel.send(request.number, work.SerializeToString())
-
-    def _error(self, outcome: frames.Outcome.ValueType, message: str) -> Exception:
-        error = _ERRORS[outcome](message)
-        return of_index(self._owner.name, error) if isinstance(error, StorageError) else error
+        self._workers[self._life.worker].ask(request, *self._owner.position())
 
     def _why(self) -> Exception:
         assert self._failure is not None
@@ -309,12 +313,10 @@ class Supervisor:
             case Place.SUSPECTS:
                 self._feed(Event.SUSPECT_WITHDRAWN)
             case Place.WORKER:
-                cancel = frames.Work(kind=frames.WORK_KIND_CANCEL)
-                channel = self._workers[self._life.worker].channel
-                channel.send(request.number, cancel.SerializeToString())
+                self._workers[self._life.worker].cancel(request)
                 self._feed(Event.ANSWERED)
 
-    def _answered(self, worker: _Worker, number: int, done: frames.Done) -> None:
+    def _answered(self, worker: Worker, number: int, done: frames.Done) -> None:
         self._capacity.report(self, done.anonymous_bytes)
         if done.manifest_version > worker.manifest_version:
             worker.manifest_version = done.manifest_version
@@ -322,10 +324,7 @@ class Supervisor:
         request = self._requests.answered(number)
         if request is None:
             return
-        if self._wake is not None:
-            wake, self._wake = self._wake.stop(done.scan_ms), None
-            log.info("wake index=%s %s", self._owner.name, wake)
-            self._owner.woke(wake)
+        self._woke(done.scan_ms)
         if not request.answer.done():
             if done.outcome == frames.OUTCOME_OK:
                 wake_ms = (self._clock() - request.arrived) * 1e3 if request.woken else None
@@ -333,8 +332,16 @@ class Supervisor:
                 answer = Answer(done.response, done.lsn, done.exact, wake_ms, following)
                 request.answer.set_result(answer)
             else:
-                request.answer.set_exception(self._error(done.outcome, done.message))
+                error = error_of(self._owner.name, done.outcome, done.message)
+                request.answer.set_exception(error)
         self._feed(Event.ANSWERED)
+
+    def _woke(self, scan_ms: float) -> None:
+        """The first answer is there, or the worker that nobody waits for is ready."""
+        if self._wake is not None:
+            wake, self._wake = self._wake.stop(scan_ms), None
+            log.info("wake index=%s %s", self._owner.name, wake)
+            self._owner.woke(wake)
 
     # Workers
 
@@ -353,7 +360,7 @@ class Supervisor:
         token = self._zygote.spawn(
             "worker", spec, channel.child_end, lambda how: self._exited(number, how)
         )
-        self._workers[number] = _Worker(number, token, channel, self._clock(), manifest_version)
+        self._workers[number] = Worker(number, token, channel, self._clock(), manifest_version)
         self._owner.forked()
 
     def _frame(self, number: int, frame: int, body: bytes) -> None:
@@ -362,15 +369,16 @@ class Supervisor:
             self._answered(worker, frame, frames.Done.FromString(body))
             return
         ready = frames.Ready.FromString(body)
-        worker.ready = ready
         worker.manifest_version = max(worker.manifest_version, ready.manifest_version)
         if ready.outcome != frames.OUTCOME_OK:
-            self._failure = self._error(ready.outcome, ready.message)
+            self._fails(error_of(self._owner.name, ready.outcome, ready.message))
             log.error("cannot_open index=%s error=%s", self._owner.name, ready.message)
             self._feed(Event.CANNOT_OPEN)
             return
         if self._wake is not None:
             self._wake.ready = ready
+            if not self._life.inflight:
+                self._woke(0.0)
         self._capacity.report(self, ready.anonymous_bytes)
         self._feed(Event.READY)
 
@@ -391,27 +399,35 @@ class Supervisor:
             self._feed(Event.LEFT)
             return
         log.error("worker_died index=%s status=%s", self._owner.name, how.status)
-        self._cancel_idle()
+        self._cancel_timer()
         if how.status is None:
             self._feed(Event.ORPHANED)
         elif how.by_signal == signal.SIGBUS:
-            self._failure = DataLoss(
-                f"A segment of index {self._owner.name!r} is shorter than its manifest says."
+            self._fails(
+                DataLoss(
+                    f"A segment of index {self._owner.name!r} is shorter than its manifest says."
+                )
             )
             self._feed(Event.DAMAGED)
         else:
             self._feed(Event.CRASHED)
 
-    # The idle clock
+    def _fails(self, failure: Exception) -> None:
+        self._failure = failure
+        self._trouble = str(failure)
+
+    # The clock
 
     def _arm_idle(self) -> None:
-        self._cancel_idle()
-        due = self._life.last_used + self._life.idle_seconds
+        self._arm(self._life.last_used + self._life.idle_seconds)
+
+    def _arm(self, due: float) -> None:
+        self._cancel_timer()
         # An index that is busy past its time is looked at again, but not at every turn of the loop.
         delay = max(due - self._clock(), IDLE_SECONDS_MIN)
-        self._idle_timer = self._loop.call_later(delay, self._feed, Event.TICK)
+        self._timer = self._loop.call_later(delay, self._feed, Event.TICK)
 
-    def _cancel_idle(self) -> None:
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

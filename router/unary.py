@@ -2,26 +2,43 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from router.call import Call, Handler, Handlers, failure_of
+from router.call import Call, Handler, Handlers, Reply, failure_of
+from router.dialogue import Dialogue
 from router.errors import Code
-from router.grpc_headers import ANSWER, OK, CallHead, answer_head, failed, read_head
-from router.http2.stream import Exchange, Stream
+from router.grpc_wire import (
+    ANSWER,
+    NOT_GRPC,
+    OK,
+    PREFIX_BYTES,
+    CallHead,
+    answer_head,
+    failed,
+    framed,
+    read_head,
+)
+from router.http2.stream import Exchange, Opener, Stream
 from router.limits import MESSAGE_BYTES_MAX
-
-# Whether a message is compressed, and its length.
-PREFIX_BYTES = 5
 
 
 class Calls:
     """Opens an exchange for every request of a connection."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, handlers: Handlers) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        handlers: Handlers,
+        dialogues: Mapping[str, Callable[[bytes], bytes]],
+        open_other: Opener,
+    ) -> None:
+        """`handlers` and `dialogues` are by path; `open_other` takes requests that are not gRPC's."""
         self.loop = loop
-        self._handlers: Mapping[str, Handler] = handlers
+        self._handlers = handlers
+        self._dialogues = dialogues
+        self._open_other = open_other
         # Tasks whose caller is gone and that have not ended yet.
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._lingering: set[asyncio.Task[None]] = set()
 
     def open(self, stream: Stream) -> Exchange:
         """What is done about a request; one that cannot be served is answered at once."""
@@ -29,22 +46,35 @@ class Calls:
         head: CallHead | None = headers.meaning
         if head is None:
             head = headers.meaning = read_head(headers)
-        if head.refusal is not None:
-            stream.send(trailers=head.refusal)
-            return _REFUSED
         handler = self._handlers.get(headers.path)
-        if handler is None:
+        if not head.is_grpc:
+            if handler is None:
+                return self._open_other(stream)
+            stream.send(trailers=NOT_GRPC)
+        elif head.refusal is not None:
+            stream.send(trailers=head.refusal)
+        elif handler is not None:
+            return UnaryCall(self, stream, head, handler)
+        elif headers.path in self._dialogues:
+            return Dialogue(stream, self._dialogues[headers.path])
+        else:
             message = f"The method {headers.path} does not exist."
             stream.send(trailers=failed(Code.UNIMPLEMENTED, message))
-            return _REFUSED
-        return UnaryCall(self, stream, head, handler)
+        return _REFUSED
 
-    def leave(self, task: "asyncio.Task[None]") -> None:
+    def cancel(self, task: "asyncio.Task[None]", stream: Stream) -> None:
         """Cancels a task, and keeps it until it has ended."""
-        if not task.done():
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
-            task.cancel()
+        if task.done():
+            return
+
+        def ended(task: "asyncio.Task[None]") -> None:
+            self._lingering.discard(task)
+            stream.leave()
+
+        self._lingering.add(task)
+        stream.linger()
+        task.add_done_callback(ended)
+        task.cancel()
 
 
 class UnaryCall:
@@ -97,7 +127,6 @@ class UnaryCall:
             return
         message = body[PREFIX_BYTES:] if body else _joined(chunks)
         call = Call(self._head.metadata, self._deadline_ns, stream.headers.authority, stream.local)
-        stream.started()
         self._task = self._calls.loop.create_task(self._run(message, call))
 
     def cancelled(self) -> None:
@@ -111,24 +140,24 @@ class UnaryCall:
     async def _run(self, message: bytes, call: Call) -> None:
         stream = self._stream
         try:
-            reply = await self._handler(message, call)
+            self._answer(await self._handler(message, call))
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - failure_of logs what is not the caller's concern
             code, said = failure_of(error)
             stream.send(trailers=failed(code, said))
-        else:
-            size = len(reply.body)
-            if size > MESSAGE_BYTES_MAX:
-                said = f"The answer has {size} bytes; at most {MESSAGE_BYTES_MAX}."
-                stream.send(trailers=failed(Code.RESOURCE_EXHAUSTED, said))
-            else:
-                head = answer_head(reply.metadata) if reply.metadata else ANSWER
-                stream.send(head, b"\x00" + size.to_bytes(4) + reply.body, OK)
         finally:
-            stream.finished()
             if self._timer is not None:
                 self._timer.cancel()
+
+    def _answer(self, reply: Reply) -> None:
+        size = len(reply.body)
+        if size > MESSAGE_BYTES_MAX:
+            said = f"The answer has {size} bytes; at most {MESSAGE_BYTES_MAX}."
+            self._stream.send(trailers=failed(Code.RESOURCE_EXHAUSTED, said))
+        else:
+            head = answer_head(reply.metadata) if reply.metadata else ANSWER
+            self._stream.send(head, framed(reply.body), OK)
 
     def _read_prefix(self, start: bytes) -> bool:
         """Takes the length of the message; False if the call is refused because of it."""
@@ -156,7 +185,8 @@ class UnaryCall:
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
-            self._calls.leave(self._task)
+            self._calls.cancel(self._task, self._stream)
+            self._task = None
 
 
 class _Refused:

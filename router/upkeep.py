@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from router.channel import Channel
-from router.errors import Overloaded
+from router.errors import Overloaded, Unavailable, of_index
 from router.limits import (
     REPLAY_MS_FOLD,
     REPLAY_MS_FOLD_ASLEEP,
@@ -24,6 +24,7 @@ from router.limits import (
 )
 from router.processes import Exit, Zygote
 from router.tasks import StartTask
+from router.workers import error_of
 from storage import manifest as manifests
 from storage.errors import StorageError, WriteOutcomeUnknown
 from storage.files import Files
@@ -52,13 +53,16 @@ class Owner(Protocol):
         """The current manifest version, and how far the log is durable."""
 
     def oldest_manifest(self) -> int | None:
-        """The oldest manifest that a worker may still read from."""
+        """The oldest manifest that anybody may still read from."""
 
     def built(self, cpu_seconds: float) -> None:
         """A builder has left."""
 
     def folded_outcomes(self, outcomes: Iterable[frames.WriteOutcome]) -> None:
         """How conditional writes ended that workers will not see any more."""
+
+    def manifest_changed(self) -> None:
+        """A newer manifest is current."""
 
 
 class Upkeep:
@@ -96,6 +100,9 @@ class Upkeep:
         self._turn = asyncio.Event()
         self._retry_at = 0.0
         self._retry_pause = _RETRY_SECONDS
+        # Up to which write somebody waits for a fold, and why the last one failed.
+        self._wanted_lsn = 0
+        self._fold_failure: Exception | None = None
 
     @property
     def idle(self) -> bool:
@@ -118,11 +125,34 @@ class Upkeep:
         self._fold_above_ms = REPLAY_MS_FOLD_ASLEEP
         self._consider()
 
+    async def fold(self) -> None:
+        """Folds every write that is durable now; returns when a manifest holds them.
+
+        Raises the StorageError that kept a builder from it, or Unavailable.
+        """
+        _, end = self._owner.position()
+        while self.manifest.log.lsn < end.lsn:
+            if self._stopped:
+                raise Unavailable(f"Index {self._owner.name!r} is being closed.")
+            self._wanted_lsn = max(self._wanted_lsn, end.lsn)
+            # Whoever waits is to have an answer now, be it a failure.
+            self._retry_at, self._fold_failure = 0.0, None
+            self._consider()
+            self._turn.clear()
+            await self._turn.wait()
+            if self._fold_failure is not None:
+                raise self._fold_failure
+
+    @property
+    def _fold_is_due(self) -> bool:
+        wanted = self.manifest.log.lsn < self._wanted_lsn
+        return wanted or self.backlog_ms >= self._fold_above_ms
+
     def _consider(self) -> None:
         """Starts folding or merging if that pays."""
         if self._running or self._stopped or time.monotonic() < self._retry_at:
             return
-        if self.backlog_ms >= self._fold_above_ms or merge_choice(self.manifest) is not None:
+        if self._fold_is_due or merge_choice(self.manifest) is not None:
             self._running = True
             self._start_task(self._run())
 
@@ -175,7 +205,7 @@ class Upkeep:
         try:
             async with self._builders:
                 while not self._stopped:
-                    if self.backlog_ms >= self._fold_above_ms:
+                    if self._fold_is_due:
                         done = await self._fold()
                     elif (segments := merge_choice(self.manifest)) is not None:
                         done = await self._build({"kind": "merge", "segments": list(segments)})
@@ -205,14 +235,13 @@ class Upkeep:
         if self._stopped:
             return False
         if built is None or built.outcome != frames.OUTCOME_OK:
-            reason = built.message if built is not None else f"wait status {how.status}"
-            self._failed(job, reason)
+            self._failed(job, self._why(built, how))
             return False
         try:
             manifest = manifests.decode(built.manifest, str(self._folder))
             await self._store(manifest)
         except StorageError as error:
-            self._failed(job, str(error))
+            self._failed(job, of_index(self._owner.name, error))
             return False
         assert manifest.version == before.version + 1 and self.manifest is before
         # Before any worker is told of the manifest that hides these writes from it.
@@ -220,6 +249,7 @@ class Upkeep:
         self.manifest = manifest
         self._retry_pause = _RETRY_SECONDS
         self._retired.append((manifest.version, _replaced(before, manifest)))
+        self._owner.manifest_changed()
         self.sweep()
         log.info(
             "%s index=%s ms=%.0f cpu_ms=%.0f segments=%d",
@@ -261,10 +291,19 @@ class Upkeep:
         channel.close()
         return (frames.Built.FromString(frames_in[0]) if frames_in else None), how
 
-    def _failed(self, job: dict[str, object], reason: str) -> None:
-        log.error("%s_failed index=%s reason=%s", job["kind"], self._owner.name, reason)
+    def _why(self, built: frames.Built | None, how: Exit) -> Exception:
+        if built is not None:
+            return error_of(self._owner.name, built.outcome, built.message)
+        return Unavailable(
+            f"A builder of index {self._owner.name!r} has crashed, with the wait status {how.status}."
+        )
+
+    def _failed(self, job: dict[str, object], failure: Exception) -> None:
+        log.error("%s_failed index=%s reason=%s", job["kind"], self._owner.name, failure)
         self._retry_at = time.monotonic() + self._retry_pause
         self._retry_pause = min(2 * self._retry_pause, _RETRY_SECONDS_MAX)
+        if job["kind"] == "fold":
+            self._fold_failure = failure
 
 
 def _replaced(old: Manifest, new: Manifest) -> list[str]:

@@ -22,7 +22,7 @@ def parse(request_type: type[Request], body: bytes) -> Request:
         return request_type.FromString(body)
     except DecodeError:
         raise InvalidArgument(
-            f"The request is not a valid {request_type.DESCRIPTOR.full_name}."
+            f"The request is not a valid {request_type.DESCRIPTOR.full_name}, or nested far too deep."
         ) from None
 
 

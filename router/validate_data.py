@@ -48,10 +48,7 @@ class RecordChecks:
             elif not vector.sparse_values:
                 raise InvalidArgument(f"{what} has no sparse values; a sparse index needs them.")
             if vector.sparse_values:
-                ordered = _check_sparse(what, vector.sparse_values)
-                if ordered != vector.sparse_values:
-                    vector.sparse_values = ordered
-                    rewritten = True
+                _check_sparse(what, vector.sparse_values)
             if vector.metadata:
                 stored = self._check_metadata(what, vector.metadata)
                 if stored is not vector.metadata and stored != vector.metadata:
@@ -71,18 +68,12 @@ class RecordChecks:
             _check_update_by_filter(request)
         else:
             _check_update_by_id(request, row)
-        rewritten = False
-        if request.sparse_values:
-            ordered = _check_sparse("The update", request.sparse_values)
-            if ordered != request.sparse_values:
-                request.sparse_values = ordered
-                rewritten = True
         if request.set_metadata:
             stored = self._check_metadata("The update", request.set_metadata)
             if stored != request.set_metadata:
                 request.set_metadata = stored
-                rewritten = True
-        return request, request.SerializeToString() if rewritten else body
+                body = request.SerializeToString()
+        return request, body
 
     def _check_metadata(self, what: str, encoded: bytes) -> bytes:
         if len(encoded) > limits.METADATA_BYTES_MAX:
@@ -104,10 +95,13 @@ def _check_update_by_id(request: twin.UpdateTwin, row: IndexRow) -> None:
         raise InvalidArgument("dry_run counts what a filter matches; give a filter, not an id.")
     if not (request.values or request.sparse_values or request.set_metadata):
         raise InvalidArgument("The update changes nothing: give values, sparse values or metadata.")
+    what = f"Vector {show(request.id)}"
     if request.values:
         if not row.dimension:
             raise InvalidArgument(_NO_DENSE)
-        _check_values(f"Vector {show(request.id)}", request.values, row)
+        _check_values(what, request.values, row)
+    if request.sparse_values:
+        _check_sparse(what, request.sparse_values)
 
 
 def _check_update_by_filter(request: twin.UpdateTwin) -> None:
@@ -171,7 +165,8 @@ def check_query(
     if request.ByteSize() != len(body) or len(request.vector) not in (0, 4 * row.dimension):
         body = parse(data.QueryRequest, body).SerializeToString()
         request = parse(twin.QueryTwin, body)
-    return request, request.SerializeToString() if _check_query(request, row) else body
+    _check_query(request, row)
+    return request, body
 
 
 def check_query_batch(
@@ -188,21 +183,19 @@ def check_query_batch(
         raise InvalidArgument(
             f"The request has {len(request.queries)} queries; 1 to {limits.QUERY_BATCH_MAX}."
         )
-    rewritten = False
     for number, one in enumerate(request.queries):
         if one.index or one.WhichOneof("consistency"):
             raise InvalidArgument(
                 f"Query {number} of the batch names an index or a consistency; give the batch one."
             )
         try:
-            rewritten |= _check_query(one, row)
+            _check_query(one, row)
         except InvalidArgument as error:
             raise InvalidArgument(f"Query {number} of the batch: {error}") from None
-    return request, request.SerializeToString() if rewritten else body
+    return request, body
 
 
-def _check_query(request: twin.QueryTwin, row: IndexRow) -> bool:
-    """Whether the sparse vector had to be put in order; raises InvalidArgument."""
+def _check_query(request: twin.QueryTwin, row: IndexRow) -> None:
     check_namespace(request.namespace)
     if request.namespaces:
         _check_namespaces(request)
@@ -228,6 +221,7 @@ def _check_query(request: twin.QueryTwin, row: IndexRow) -> bool:
             raise InvalidArgument(_NO_DENSE)
         if not request.sparse_vector:
             raise InvalidArgument("Either 'sparse_vector' or 'ID' must be provided")
+        _check_sparse("The query", request.sparse_vector)
     if request.HasField("scan_factor") and not 0.5 <= request.scan_factor <= 4.0:
         raise InvalidArgument(f"scan_factor is {request.scan_factor}; it must be 0.5 to 4.")
     if request.HasField("max_candidates") and not (
@@ -237,13 +231,6 @@ def _check_query(request: twin.QueryTwin, row: IndexRow) -> bool:
             f"max_candidates is {request.max_candidates}; it must be top_k to "
             f"{limits.CANDIDATES_MAX}."
         )
-    if not request.sparse_vector:
-        return False
-    ordered = _check_sparse("The query", request.sparse_vector)
-    if ordered == request.sparse_vector:
-        return False
-    request.sparse_vector = ordered
-    return True
 
 
 def _check_dense_query(request: twin.QueryTwin, row: IndexRow) -> None:
@@ -256,6 +243,9 @@ def _check_dense_query(request: twin.QueryTwin, row: IndexRow) -> None:
             raise InvalidArgument(
                 f"A sparse vector needs the metric dotproduct; index {row.name!r} has {row.metric}."
             )
+        _check_sparse("The query", request.sparse_vector)
+    elif not request.vector:
+        raise InvalidArgument("Either 'vector' or 'ID' must be provided")
     _check_floats("The query vector", request.vector, row.dimension)
 
 
@@ -344,8 +334,7 @@ def _check_floats(what: str, packed: bytes, dimension: int) -> "array[float]":
     return values
 
 
-def _check_sparse(what: str, encoded: bytes) -> bytes:
-    """The sparse values with their indices ascending, which is how they are stored."""
+def _check_sparse(what: str, encoded: bytes) -> None:
     found = parse(data.SparseValues, encoded)
     indices, values = list(found.indices), found.values
     if len(indices) != len(values):
@@ -357,15 +346,11 @@ def _check_sparse(what: str, encoded: bytes) -> bytes:
         raise InvalidArgument(
             f"{what}: there are {len(indices)} sparse values; 1 to {limits.SPARSE_VALUES_MAX}."
         )
+    for before, after in itertools.pairwise(indices):
+        if before >= after:
+            fault = "is there twice" if before == after else f"comes before {after}"
+            raise InvalidArgument(
+                f"{what}: sparse indices must ascend, and {before} {fault}. Sort them with their values."
+            )
     if not math.isfinite(sum(values)):
         raise InvalidArgument(f"{what}: sparse values hold NaN or infinity.")
-    if all(before < after for before, after in itertools.pairwise(indices)):
-        return encoded
-    pairs = sorted(zip(indices, values, strict=True))
-    for (before, _), (after, _) in itertools.pairwise(pairs):
-        if before == after:
-            raise InvalidArgument(f"{what}: the sparse index {before} is there twice.")
-    ordered = data.SparseValues(
-        indices=[index for index, _ in pairs], values=[value for _, value in pairs]
-    )
-    return ordered.SerializeToString()

@@ -47,6 +47,7 @@ def new_row(request: control.CreateIndexRequest) -> IndexRow:
         dedicated=dedicated,
         pod=pod,
         schema=_new_schema(request, indexed),
+        source_collection=request.source_collection or None,
     )
 
 

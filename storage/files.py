@@ -121,6 +121,10 @@ class Files:
         """Renames a file or folder; durable after `sync_folder`."""
         os.rename(old, new)
 
+    def link(self, old: Path, new: Path) -> None:
+        """Gives a file a second name, which is new; durable after `sync_folder`."""
+        os.link(old, new)
+
     def unlink(self, path: Path) -> None:
         """Removes a file, if it is there."""
         path.unlink(missing_ok=True)

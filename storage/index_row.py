@@ -78,6 +78,11 @@ class IndexRow:
         """A sparse index is one of no dimension."""
         return "dense" if self.dimension else "sparse"
 
+    @property
+    def replicas(self) -> int:
+        """The workers that are dedicated to it; 0 on demand."""
+        return 0 if self.dedicated is None else self.dedicated.replicas
+
 
 @dataclass(frozen=True, slots=True)
 class CollectionRow:

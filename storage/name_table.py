@@ -144,6 +144,15 @@ class NameTable:
                 high = middle
         return low
 
+    def count(self, prefix: bytes) -> int:
+        """How many names start with `prefix`."""
+        bare = prefix.rstrip(b"\xff")
+        if not bare:
+            return len(self) - self.first_at_least(prefix)
+        # The lowest of all names that come behind those.
+        behind = bare[:-1] + bytes((bare[-1] + 1,))
+        return self.first_at_least(behind) - self.first_at_least(prefix)
+
     def _name(self, index: int) -> bytes:
         if index:
             start, end = _SPAN.unpack_from(self._view, _HEADER.size + (index - 1) * _ENTRY.size)

@@ -1,8 +1,9 @@
 """Asking a view without a server, and metadata by hand: for tests of storage and of workers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from google.protobuf.struct_pb2 import Struct
 
 from kernels.numpy_backend import NumpyBackend
@@ -17,6 +18,11 @@ def struct(fields: Mapping[str, Any]) -> bytes:
     made = Struct()
     made.update(dict(fields))
     return made.SerializeToString()
+
+
+def packed(vector: Sequence[float]) -> bytes:
+    """A vector as twin messages have it."""
+    return np.array(vector, np.float32).tobytes()
 
 
 def answer(view: View, metric: Metric, request: twin.QueryTwin) -> twin.QueryResponseTwin:

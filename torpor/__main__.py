@@ -14,12 +14,14 @@ usage: torpor COMMAND [OPTION ...]
 
 a server:
   serve       serve the indexes of a data folder over gRPC
+  key         make, list and delete the API keys of a server
   verify      check every checksum in a data folder
   demo        see an index fall asleep and wake, in under a minute
   version     print the version
 
 its indexes:
   index       create, list, describe, configure, delete, wake, put to sleep
+  collection  keep what an index holds now; list, describe, delete what was kept
   namespaces  list, describe, create, delete the parts of an index
   stats       count the records of an index
 
@@ -45,10 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[Sequence[str]], int]] = {
         "serve": _serve,
         "demo": _demo,
+        "key": _key,
         "verify": _verify,
         "version": _version,
         "zygote": _zygote,
         "index": _index,
+        "collection": _collection,
         "namespaces": _namespaces,
         "stats": _stats,
         "upsert": _upsert,
@@ -83,6 +87,12 @@ def _demo(arguments: Sequence[str]) -> int:
     return main(arguments)
 
 
+def _key(arguments: Sequence[str]) -> int:
+    from router.key_command import main
+
+    return main(arguments)
+
+
 def _verify(arguments: Sequence[str]) -> int:
     from worker.verify import main
 
@@ -104,6 +114,12 @@ def _version(arguments: Sequence[str]) -> int:
 
 def _index(arguments: Sequence[str]) -> int:
     from torpor.cli.index_command import main
+
+    return main(arguments)
+
+
+def _collection(arguments: Sequence[str]) -> int:
+    from torpor.cli.collection_command import main
 
     return main(arguments)
 

@@ -5,7 +5,7 @@ Whatever goes wrong, what it wrote is removed and the index is as it was.
 """
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
@@ -33,12 +33,14 @@ class Order(TypedDict, total=False):
     segments: Sequence[int]  # merge: their numbers
 
 
-def build(end: socket.socket, folder: Path, dimension: int, order: Order) -> None:
+def build(
+    end: socket.socket, folder: Path, dimension: int, filterable: Collection[str], order: Order
+) -> None:
     """Builds as ordered and tells the router through `end`."""
     files = Files()
     built = frames.Built()
     try:
-        manifest, outcomes = run(files, folder, dimension, order)
+        manifest, outcomes = run(files, folder, dimension, order, filterable)
         built.manifest = manifests.encode(manifest)
         built.outcomes.extend(outcomes)
     except StorageError as error:
@@ -51,12 +53,12 @@ def build(end: socket.socket, folder: Path, dimension: int, order: Order) -> Non
 
 
 def run(
-    files: Files, folder: Path, dimension: int, order: Order
+    files: Files, folder: Path, dimension: int, order: Order, filterable: Collection[str] = ()
 ) -> tuple[Manifest, list[frames.WriteOutcome]]:
     """Writes the new files; returns the manifest that names them, and how conditional writes ended."""
     manifest = manifests.load(files, folder)
     try:
-        view = View(files, folder, manifest, dimension)
+        view = View(files, folder, manifest, dimension, filterable)
         if order["kind"] == "fold":
             built = _fold(files, folder, view, Position(*order["end"]), order["number"])
         else:

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -66,6 +66,7 @@ class Engine:
         folder: Path,
         dimension: int,
         metric: Metric,
+        filterable: Collection[str],
         backend: Backend,
     ) -> None:
         """Opens the index at its current manifest; raises DataLoss or FormatTooNew."""
@@ -73,6 +74,7 @@ class Engine:
         self._folder = folder
         self._dimension = dimension
         self._metric: Metric = metric
+        self._filterable = filterable
         self._backend = backend
         self.view = self._open()
         self._answers: dict[int, Callable[[Job], bytes]] = {
@@ -206,7 +208,7 @@ class Engine:
         request = frames.CountRequest.FromString(job.work.request)
         view = self.view
         counts = frames.Counts(
-            total_namespaces=view.total_namespaces, total_records=view.total_records
+            total_namespaces=view.count_namespaces(request.prefix), total_records=view.total_records
         )
         if request.HasField("name"):
             only = view.count(request.name)
@@ -226,7 +228,7 @@ class Engine:
 
     def _open(self) -> View:
         manifest = manifests.load(self._files, self._folder)
-        return View(self._files, self._folder, manifest, self._dimension)
+        return View(self._files, self._folder, manifest, self._dimension, self._filterable)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Collection
 from pathlib import Path
 
 from kernels.numpy_backend import NumpyBackend
@@ -84,11 +85,16 @@ class Frames:
 
 
 def serve(
-    end: socket.socket, folder: Path, dimension: int, metric: Metric, started_ns: int
+    end: socket.socket,
+    folder: Path,
+    dimension: int,
+    metric: Metric,
+    filterable: Collection[str],
+    started_ns: int,
 ) -> None:
     """Serves one index until the router closes `end`."""
     try:
-        Worker(Frames(end)).run(folder, dimension, metric, started_ns)
+        Worker(Frames(end)).run(folder, dimension, metric, filterable, started_ns)
     except Closed:
         pass
 
@@ -102,13 +108,21 @@ class Worker:
         self._query_seconds = 0.0
         self._memory = (0.0, 0)
 
-    def run(self, folder: Path, dimension: int, metric: Metric, started_ns: int) -> None:
+    def run(
+        self,
+        folder: Path,
+        dimension: int,
+        metric: Metric,
+        filterable: Collection[str],
+        started_ns: int,
+    ) -> None:
         ready = frames.Ready(started_ns=started_ns)
         # What woke the index waits already; replaying up to it is part of the wake.
         self._take(wait=True)
         try:
             began = time.perf_counter()
-            engine = Engine(Files(), folder, dimension, metric, NumpyBackend(_threads()))
+            backend = NumpyBackend(_threads())
+            engine = Engine(Files(), folder, dimension, metric, filterable, backend)
             opened = time.perf_counter()
             self._catch_up(engine, list(self._waiting))
             ready.open_ms = (opened - began) * 1e3

@@ -1,4 +1,4 @@
-"""`torpor verify`: reads everything an index has on disk and checks it against its checksums.
+"""`torpor verify`: reads all that indexes and collections have on disk and checks its checksums.
 
 It only reads, so it may run beside a server; what a fold replaces meanwhile is looked up again.
 """
@@ -13,9 +13,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from storage import manifest as manifests
-from storage.catalog import index_folders
 from storage.errors import DataLoss, FormatTooNew
 from storage.files import Files
+from storage.folders import all_folders
 from storage.log_reader import LogReader
 from storage.masks import read_mask
 from storage.namespaces import NamespaceDirectory
@@ -27,7 +27,7 @@ _ATTEMPTS = 5
 
 @dataclass(slots=True)
 class Report:
-    """What was found in one index."""
+    """What was found in one folder."""
 
     folder: Path
     segments: int = 0
@@ -40,11 +40,11 @@ def main(arguments: Sequence[str]) -> int:
     """Prints a report; returns 1 if something is damaged, 2 if there is nothing to look at."""
     parser = argparse.ArgumentParser(
         prog="torpor verify",
-        description="Check every checksum of the indexes in a data folder. Only reads; a server may "
-        "be running. Exits with 1 if anything is damaged.",
+        description="Check every checksum of the indexes and collections in a data folder. Only "
+        "reads; a server may be running. Exits with 1 if anything is damaged.",
     )
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
-    parser.add_argument("--index", help="only the index with this id")
+    parser.add_argument("--index", help="only the index or collection with this id")
     options = parser.parse_args(arguments)
     console = Console()
     if not options.data.is_dir():
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     folders = [
         folder
-        for folder in index_folders(options.data)
+        for folder in all_folders(options.data)
         if options.index is None or folder.name == options.index
     ]
     if not folders:
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def verify(files: Files, folder: Path) -> Report:
-    """Checks one index; damage is told in the report."""
+    """Checks one folder; damage is told in the report."""
     for _ in range(_ATTEMPTS):
         report = Report(folder)
         manifest = None
@@ -104,8 +104,8 @@ def _verify(files: Files, manifest: manifests.Manifest, report: Report) -> None:
 
 def _print(console: Console, reports: Sequence[Report]) -> None:
     table = Table()
-    for column in ("index", "segments", "rows", "log records", "verdict"):
-        table.add_column(column, justify="left" if column in ("index", "verdict") else "right")
+    for column in ("folder", "segments", "rows", "log records", "verdict"):
+        table.add_column(column, justify="left" if column in ("folder", "verdict") else "right")
     for report in reports:
         table.add_row(
             "/".join(report.folder.parts[-3:]),

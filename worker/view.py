@@ -5,7 +5,7 @@ because everything was checked before it was logged.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,8 +53,19 @@ class _Count:
 class View:
     """One manifest and the log behind it, up to `position`."""
 
-    def __init__(self, files: Files, folder: Path, manifest: Manifest, dimension: int) -> None:
-        """Raises DataLoss or FormatTooNew."""
+    def __init__(
+        self,
+        files: Files,
+        folder: Path,
+        manifest: Manifest,
+        dimension: int,
+        filterable: Collection[str] = (),
+    ) -> None:
+        """`filterable` is the index's schema, which never changes; without any, all fields are.
+
+        Raises DataLoss or FormatTooNew.
+        """
+        self._filterable = frozenset(filterable)
         self.manifest = manifest
         self.dimension = dimension
         self.parts = [
@@ -117,17 +128,21 @@ class View:
     # Namespaces
 
     def check_filter(self, namespace: bytes, one: filters.Filter) -> None:
-        """Raises Unfilterable if the namespace's schema forbids a filter."""
+        """Raises Unfilterable if the namespace's schema forbids a filter; without one, the index's."""
         encoded = self.schema(namespace)
-        if encoded is None:
-            return
-        known = data.MetadataSchema.FromString(encoded).fields
-        for key in filters.fields_of(one):
-            if key not in known:
-                raise Unfilterable(
-                    f"The filter names the field {key!r}, which the schema of namespace "
-                    f"{namespace.decode()!r} does not have: {', '.join(sorted(known))}."
-                )
+        if encoded is not None:
+            whose = f"namespace {namespace.decode()!r}"
+            _check_fields(one, data.MetadataSchema.FromString(encoded).fields, whose)
+        elif self._filterable:
+            _check_fields(one, self._filterable, "the index")
+
+    def check_filter_everywhere(self, one: filters.Filter) -> None:
+        """Raises Unfilterable if the schema of any namespace, or the index's, forbids a filter."""
+        schemas = self.schemas()
+        for name in schemas:
+            self.check_filter(name, one)
+        if self._filterable and len(schemas) < max(1, self.total_namespaces):
+            _check_fields(one, self._filterable, "the index")
 
     def schema(self, name: bytes) -> bytes | None:
         """The MetadataSchema that a namespace was created with."""
@@ -153,6 +168,13 @@ class View:
             own = self._counts[name]
             return Named(name, own.records, own.record_bytes) if own is not None else None
         return self._directory.find(name)
+
+    def count_namespaces(self, prefix: bytes) -> int:
+        """How many namespaces start with `prefix`."""
+        own = [name for name in self._counts if name.startswith(prefix)]
+        known = sum(self._directory.find(name) is not None for name in own)
+        there = sum(self._counts[name] is not None for name in own)
+        return self._directory.count(prefix) - known + there
 
     def namespaces(self, after: bytes | None = None, prefix: bytes = b"") -> Iterator[Named]:
         """The namespaces that follow `after` and start with `prefix`, in byte order."""
@@ -378,6 +400,15 @@ class View:
         schema = self.schema(name)
         self._counts[name] = _Count(before.first + records, before.second + size, schema)
         self.total_records += records
+
+
+def _check_fields(one: filters.Filter, known: Collection[str], whose: str) -> None:
+    for key in filters.fields_of(one):
+        if key not in known:
+            raise Unfilterable(
+                f"The filter names the field {key!r}, which the schema of {whose} does not have: "
+                f"{', '.join(sorted(known))}."
+            )
 
 
 def verify(places: Iterable[tuple[Part | Tail, int]]) -> None:

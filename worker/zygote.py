@@ -127,11 +127,12 @@ class _Zygote:
                 os.close(pidfd)
             end = socket.socket(fileno=descriptor)
             folder, dimension = Path(order["folder"]), order["dimension"]
+            filterable = order["filterable"]
             if order["role"] == "worker":
-                serve(end, folder, dimension, order["metric"], started_ns)
+                serve(end, folder, dimension, order["metric"], filterable, started_ns)
             else:
                 os.nice(_BUILDER_NICE)
-                build(end, folder, dimension, order["job"])
+                build(end, folder, dimension, filterable, order["job"])
             status = 0
         except BaseException:  # noqa: BLE001 - see below
             # The boundary of a process: whatever it was, the child must not return into the loop.

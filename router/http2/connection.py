@@ -76,10 +76,8 @@ _HELLO = settings(
 _WINDOW_STEP = CONNECTION_WINDOW_BYTES // 4
 # How many streams that we ended early are remembered.
 _SHUT_MAX = 2 * CONNECTION_STREAMS_MAX
-# What a peer earns with a request that is answered, for resets, pings and small parts of bodies; and
-# with the bytes of an answer, for the window updates that a reader sends.
-_EARNED_BY_REQUEST = 4
-_BYTES_EARN_ONE = 4_096
+# What a peer earns with a request that is answered: resets, pings, small parts of its body.
+_EARNED_BY_ANSWER = 4
 
 
 class Http2Connection(asyncio.Protocol):
@@ -99,8 +97,8 @@ class Http2Connection(asyncio.Protocol):
         self._last_stream = 0
         # Streams that we ended before their peer did, and how much of each may still come.
         self._shut: dict[int, int] = {}
-        # Exchanges that a service works on, those without a stream included.
-        self._working = 0
+        # Exchanges without a stream that a service has not ended yet.
+        self._lingering = 0
         self._receive_window = CONNECTION_WINDOW_BYTES
         # The stream of the DATA frame that is being received, None if its payload is to be dropped.
         self._data_stream: Stream | None = None
@@ -120,7 +118,7 @@ class Http2Connection(asyncio.Protocol):
         self._transport = transport
         transport.set_write_buffer_limits(high=OUTPUT_BYTES)
         self.local = transport.get_extra_info("sockname")[:2]
-        self._output = Output(self._loop, transport, self._answered)
+        self._output = Output(self._loop, transport, self._patience, self._answered)
         self._output.write(_HELLO)
 
     def data_received(self, data: bytes) -> None:
@@ -154,6 +152,7 @@ class Http2Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there any more."""
         self._closing_since = self._loop.time()
+        self._output.close()
         for stream in list(self._streams.values()):
             self._cancel(stream)
         self._connections.remove(self)
@@ -186,7 +185,6 @@ class Http2Connection(asyncio.Protocol):
         stream = max(self._streams.values(), key=lambda one: one.held, default=None)
         if stream is None:
             return
-        log.warning("request_shed bytes=%d path=%s", stream.held, stream.headers.path)
         if stream.body is not None or stream.exchange is None:
             self.stream_failed(stream.number, ErrorCode.ENHANCE_YOUR_CALM)
         else:
@@ -204,6 +202,7 @@ class Http2Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         self._output.flush()
+        self._output.close()
         self._transport.abort()
 
     # What streams call
@@ -212,16 +211,15 @@ class Http2Connection(asyncio.Protocol):
         """See Stream, as for the others here."""
         if stream.closed:
             return
-        self._patience.earn(_EARNED_BY_REQUEST + len(body) // _BYTES_EARN_ONE)
         waiting = self._output.send(stream, block, body, trailers)
         if waiting:
             self._hold(stream, waiting)
 
-    def started(self) -> None:
-        self._working += 1
+    def linger(self) -> None:
+        self._lingering += 1
 
-    def finished(self) -> None:
-        self._working -= 1
+    def leave(self) -> None:
+        self._lingering -= 1
 
     # What FrameReader calls
 
@@ -233,7 +231,7 @@ class Http2Connection(asyncio.Protocol):
             self._late_headers(number, last)
             return
         self._last_stream = number
-        if max(len(self._streams), self._working) >= CONNECTION_STREAMS_MAX:
+        if len(self._streams) + self._lingering >= CONNECTION_STREAMS_MAX:
             self._blocks.skip(block)
             self._patience.spend(self._loop.time())
             raise StreamFailed(ErrorCode.REFUSED_STREAM)
@@ -407,6 +405,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _answered(self, stream: Stream) -> None:
         """The answer of a stream is sent."""
+        self._patience.earn(_EARNED_BY_ANSWER)
         if not stream.ended:
             self._output.write(reset(stream.number, ErrorCode.NO_ERROR))
             self._shut_early(stream.number, stream.receive_window)

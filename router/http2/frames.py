@@ -90,11 +90,6 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return HEAD.pack(size >> 16, size & 0xFFFF, kind, flags, stream) + payload
 
 
-def head(kind: int, flags: int, stream: int, size: int) -> bytes:
-    """What goes ahead of a payload of `size` bytes."""
-    return HEAD.pack(size >> 16, size & 0xFFFF, kind, flags, stream)
-
-
 def settings(values: dict[int, int]) -> bytes:
     """A SETTINGS frame."""
     return frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*item) for item in values.items()))

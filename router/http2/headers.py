@@ -38,6 +38,7 @@ class RequestHeaders:
     """
 
     method: str
+    scheme: str
     path: str
     authority: str
     fields: Mapping[str, str]
@@ -59,27 +60,28 @@ class HeaderBlocks:
         found = self._remembered.get(block)
         if found is not None:
             return found
-        state = self._table_state()
-        headers = self._decode(block)
-        if self._table_state() != state:
-            self._remembered.clear()
-            self._remembered_bytes = 0
+        headers, changed = self._decode(block)
         request = _request(headers)
-        self._remember(block, request, headers)
+        if not changed:
+            self._remember(block, request, headers)
         return request
 
     def skip(self, block: bytes) -> None:
         """Takes the block of a request that is refused, or of trailers: the table may depend on it."""
         if block not in self._remembered:
-            state = self._table_state()
             self._decode(block)
-            if self._table_state() != state:
-                self._remembered.clear()
-                self._remembered_bytes = 0
 
-    def _decode(self, block: bytes) -> list[tuple[bytes, bytes]]:
+    def _decode(self, block: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """The headers, and whether the block has changed the dynamic table.
+
+        A block that changes the table must change it each time it comes, and what other blocks meant
+        may mean something else after it: neither is remembered.
+        """
+        entries = self._table.dynamic_entries
+        # Each entry is an object of its own, which cannot be made anew while it is held here.
+        length, newest, size_max = len(entries), next(iter(entries), None), self._table.maxsize
         try:
-            return [
+            headers = [
                 (bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)
             ]
         except OversizedHeaderListError:
@@ -88,11 +90,15 @@ class HeaderBlocks:
         except (HPACKError, IndexError, ValueError):
             reason = "A header block cannot be decoded."
             raise ConnectionFailed(ErrorCode.COMPRESSION_ERROR, reason) from None
-
-    def _table_state(self) -> tuple[int, int, int]:
-        """Changes whenever the dynamic table does: each entry is an object of its own."""
-        entries = self._table.dynamic_entries
-        return len(entries), id(entries[0]) if entries else 0, self._table.maxsize
+        changed = (
+            len(entries) != length
+            or next(iter(entries), None) is not newest
+            or self._table.maxsize != size_max
+        )
+        if changed:
+            self._remembered.clear()
+            self._remembered_bytes = 0
+        return headers, changed
 
     def _remember(
         self, block: bytes, request: RequestHeaders, headers: list[tuple[bytes, bytes]]
@@ -148,11 +154,12 @@ def _request(headers: list[tuple[bytes, bytes]]) -> RequestHeaders:
         ):
             raise StreamFailed(ErrorCode.PROTOCOL_ERROR)
         fields[name.decode("latin-1")] = value.decode("latin-1")
-    method, path = pseudo.get(b":method"), pseudo.get(b":path")
-    if not method or not path or b":scheme" not in pseudo:
+    method, scheme, path = map(pseudo.get, (b":method", b":scheme", b":path"))
+    if not (method and scheme and path):
         raise StreamFailed(ErrorCode.PROTOCOL_ERROR)
     length = fields.get("content-length")
     if length is not None and not (length.isascii() and length.isdecimal() and len(length) < 19):
         raise StreamFailed(ErrorCode.PROTOCOL_ERROR)
     authority = pseudo.get(b":authority") or fields.get("host", "")
-    return RequestHeaders(method, path, authority, fields, None if length is None else int(length))
+    size = None if length is None else int(length)
+    return RequestHeaders(method, scheme, path, authority, fields, size)

@@ -14,19 +14,22 @@ from router.http2.frames import (
     END_STREAM,
     FRAME_BYTES,
     FRAME_BYTES_LIMIT,
+    HEAD,
     HEADERS,
     INITIAL_WINDOW,
     WINDOW_MAX,
     ConnectionFailed,
     ErrorCode,
     StreamFailed,
-    head,
 )
 from router.http2.headers import TABLE_UNUSED
+from router.http2.patience import Patience
 from router.http2.stream import Stream
 from router.limits import OUTPUT_BYTES
 
 _FRAME_BYTES_SENT_MAX = 4 * FRAME_BYTES
+# What a peer earns by reading: the updates of two windows, and more.
+_EARNED_BY_FRAME = 4
 
 
 class Output:
@@ -36,14 +39,17 @@ class Output:
         self,
         loop: asyncio.AbstractEventLoop,
         transport: asyncio.Transport,
+        patience: Patience,
         finished: Callable[[Stream], None],
     ) -> None:
         self._loop = loop
         self._transport = transport
+        self._patience = patience
         self._finished = finished
         self._pieces: list[bytes | memoryview] = []
         self._pieces_bytes = 0
         self._scheduled = False
+        self._closed = False
         self._window = INITIAL_WINDOW
         self._frame_bytes = FRAME_BYTES
         self._block_start = TABLE_UNUSED
@@ -63,37 +69,20 @@ class Output:
 
     def send(self, stream: Stream, block: bytes, body: bytes, trailers: bytes | None) -> int:
         """See Stream.send; returns how many bytes of the body have to wait."""
-        if block:
-            self._headers(stream.number, END_HEADERS, block)
-        waiting = 0
-        if body:
-            size = len(body)
-            if (
-                stream.body is None
-                and size <= self._frame_bytes
-                and size <= stream.send_window
-                and size <= self._window
-                and self.paused_at is None
-                and not self._ready
-            ):
-                self._data(stream, body)
-            else:
-                waiting = size
-                rest = b"" if stream.body is None else stream.body[stream.body_sent :]
-                stream.body = memoryview(bytes(rest) + body if rest else body)
-                stream.body_sent = 0
-                stream.progress_at = self._loop.time()
-                if stream.send_window > 0:
-                    self._ready[stream.number] = stream
-        if trailers is not None:
-            if stream.body is None:
-                self._headers(stream.number, END_HEADERS | END_STREAM, trailers)
-                self._finished(stream)
-            else:
-                stream.trailers = trailers
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self.flush)
+        if block:
+            self._headers(stream.number, END_HEADERS, block)
+        waiting = 0
+        if body and not self._at_once(stream, body):
+            waiting = len(body)
+            self._queue(stream, body)
+        if trailers is not None:
+            if stream.body is None:
+                self._end(stream, trailers)
+            else:
+                stream.trailers = trailers
         return waiting
 
     def drop(self, stream: Stream) -> None:
@@ -104,6 +93,8 @@ class Output:
     def flush(self) -> None:
         """Writes what there is."""
         self._scheduled = False
+        if self._closed:
+            return
         if self._ready and self.paused_at is None and self._window > 0:
             self._pump()
         pieces = self._pieces
@@ -114,6 +105,10 @@ class Output:
         if self._ready and self.paused_at is None and self._window > 0 and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self.flush)
+
+    def close(self) -> None:
+        """The connection is gone; nothing is written any more."""
+        self._closed = True
 
     def pause(self) -> None:
         """The socket takes no more."""
@@ -169,19 +164,52 @@ class Output:
             self._scheduled = True
             self._loop.call_soon(self.flush)
 
-    def _headers(self, number: int, flags: int, block: bytes) -> None:
-        block = self._block_start + block
-        self._block_start = b""
-        assert len(block) <= FRAME_BYTES, "a service keeps its header blocks short"
-        self._pieces += (head(HEADERS, flags, number, len(block)), block)
-        self._pieces_bytes += len(block)
+    def _at_once(self, stream: Stream, body: bytes) -> bool:
+        """Sends a part of a body if nothing holds it up, which hardly ever happens to small ones."""
+        size = len(body)
+        if (
+            size > self._frame_bytes
+            or size > stream.send_window
+            or size > self._window
+            or stream.body is not None
+            or self.paused_at is not None
+            or self._ready
+        ):
+            return False
+        self._data(stream, body, size)
+        return True
 
-    def _data(self, stream: Stream, part: bytes | memoryview) -> None:
-        size = len(part)
+    def _queue(self, stream: Stream, body: bytes) -> None:
+        """Sends a part of a body when it can be, after what waits already."""
+        rest = b"" if stream.body is None else stream.body[stream.body_sent :]
+        stream.body = memoryview(bytes(rest) + body if rest else body)
+        stream.body_sent = 0
+        stream.progress_at = self._loop.time()
+        if stream.send_window > 0:
+            self._ready[stream.number] = stream
+
+    def _headers(self, number: int, flags: int, block: bytes) -> None:
+        if self._block_start:
+            block = self._block_start + block
+            self._block_start = b""
+        size = len(block)
+        assert size <= FRAME_BYTES, "a service keeps its header blocks short"
+        self._pieces += (HEAD.pack(0, size, HEADERS, flags, number), block)
+        self._pieces_bytes += size
+
+    def _data(self, stream: Stream, part: bytes | memoryview, size: int) -> None:
+        self._patience.earn(_EARNED_BY_FRAME)
         stream.send_window -= size
         self._window -= size
-        self._pieces += (head(DATA, 0, stream.number, size), part)
+        self._pieces += (HEAD.pack(size >> 16, size & 0xFFFF, DATA, 0, stream.number), part)
         self._pieces_bytes += size
+
+    def _end(self, stream: Stream, trailers: bytes) -> None:
+        if trailers:
+            self._headers(stream.number, END_HEADERS | END_STREAM, trailers)
+        else:
+            self._pieces.append(HEAD.pack(0, 0, DATA, END_STREAM, stream.number))
+        self._finished(stream)
 
     def _pump(self) -> None:
         """Lets streams take turns until the windows, or this turn's share of the socket, are used up."""
@@ -193,7 +221,7 @@ class Output:
             start = stream.body_sent
             stop = start + min(self._frame_bytes, stream.send_window, self._window)
             part = stream.body[start:stop]
-            self._data(stream, part)
+            self._data(stream, part, len(part))
             stream.body_sent = start + len(part)
             stream.progress_at = now
             if stream.body_sent < len(stream.body):
@@ -202,5 +230,4 @@ class Output:
                 continue
             stream.body = None
             if stream.trailers is not None:
-                self._headers(number, END_HEADERS | END_STREAM, stream.trailers)
-                self._finished(stream)
+                self._end(stream, stream.trailers)

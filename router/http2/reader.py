@@ -13,6 +13,7 @@ from router.http2.frames import (
     DATA,
     END_HEADERS,
     END_STREAM,
+    FRAME_BYTES,
     HAS_PRIORITY,
     HEAD,
     HEAD_BYTES,
@@ -54,7 +55,8 @@ class FrameReader:
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
-        self._greeted = False
+        # Whether only one kind of frame may come next: SETTINGS at first, or CONTINUATION.
+        self._expects_one = True
         # What was received and is not used, and how many bytes it takes to use it.
         self._buffer = bytearray()
         self._needed = HEAD_BYTES
@@ -90,7 +92,8 @@ class FrameReader:
             high, low, kind, flags, number = HEAD.unpack_from(data, position)
             size = high << 16 | low
             number &= STREAM_MASK
-            self._check(kind, flags, number, size)
+            if kind > HEADERS or size > FRAME_BYTES or not number or self._expects_one:
+                self._check(kind, flags, number, size)
             start = position + HEAD_BYTES
             if kind == DATA and not flags & PADDED:
                 self._payload_left = size
@@ -124,10 +127,10 @@ class FrameReader:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, reason)
         if kind <= HEADERS and number == 0:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "A request is on stream 0.")
-        if not self._greeted:
+        if self._expects_one and not self._block_stream:
             if kind != SETTINGS or flags & ACK:
                 raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "The first frame is not SETTINGS.")
-            self._greeted = True
+            self._expects_one = False
         if kind in (HEADERS, CONTINUATION) and size > HEADER_BLOCK_BYTES_MAX:
             raise _block_too_long()
 
@@ -155,6 +158,7 @@ class FrameReader:
             else:
                 self._block_stream, self._block, self._block_last = number, block, last
                 self._continuations = 0
+                self._expects_one = True
         elif kind == CONTINUATION:
             self._continuations += 1
             self._block += payload
@@ -162,6 +166,7 @@ class FrameReader:
                 raise _block_too_long()
             if flags & END_HEADERS:
                 block, self._block, self._block_stream = self._block, b"", 0
+                self._expects_one = False
                 self._receiver.headers(number, block, self._block_last)
         elif kind == DATA:
             body = _unpadded(flags, payload)

@@ -31,11 +31,11 @@ class Sender(Protocol):
     def send(self, stream: "Stream", block: bytes, body: bytes, trailers: bytes | None) -> None:
         """See Stream.send."""
 
-    def started(self) -> None:
-        """See Stream.started."""
+    def linger(self) -> None:
+        """See Stream.linger."""
 
-    def finished(self) -> None:
-        """See Stream.finished."""
+    def leave(self) -> None:
+        """See Stream.leave."""
 
 
 class Stream:
@@ -96,18 +96,28 @@ class Stream:
     def send(self, block: bytes = b"", body: bytes = b"", trailers: bytes | None = None) -> None:
         """Sends a header block, a part of the body and, at the end, the trailers.
 
-        Each may be absent; trailers end the answer, and the stream is closed when all of it is sent.
+        Each may be absent; trailers, even empty ones, end the answer, and the stream is closed when all
+        of it is sent.
         What is sent on a closed stream is dropped.
         """
         self._connection.send(self, block, body, trailers)
 
-    def started(self) -> None:
-        """The service works on the request until `finished`, whatever becomes of the stream."""
-        self._connection.started()
+    @property
+    def waiting(self) -> int:
+        """How much of the answer has not been sent, for want of a window or of a peer that reads."""
+        return 0 if self.body is None else len(self.body) - self.body_sent
 
-    def finished(self) -> None:
-        """The service does nothing about the request any more."""
-        self._connection.finished()
+    def linger(self) -> None:
+        """The service goes on with the request for a while although the stream is closed.
+
+        It counts as a request of the connection until `leave`: who gives up requests as fast as they can
+        be sent may not have more of them under way than who waits.
+        """
+        self._connection.linger()
+
+    def leave(self) -> None:
+        """It does so no more."""
+        self._connection.leave()
 
     def take(self) -> list[bytes]:
         """The chunks of the body so far, which are the caller's from now on."""

@@ -27,11 +27,18 @@ log = logging.getLogger("torpor.rest")
 
 Send = Callable[[Message], Awaitable[None]]
 
+_BARE_HOSTS = BARE_HOSTS_PREFIX.encode() + b"/"
+
 
 class App:
     """Serves the table of handlers that gRPC is served from as REST."""
 
-    def __init__(self, handlers: Handlers) -> None:
+    def __init__(self, handlers: Handlers, admit: Callable[[Call], object] | None = None) -> None:
+        """`admit` is called before the body is read, and raises for callers who have no key.
+
+        The handlers check keys as well; but JSON grows when it is read, so strangers may send none.
+        """
+        self._admit = admit
         methods = Methods(handlers)
         self.routes = Routes()
         for prefix in ("", BARE_HOSTS_PREFIX):
@@ -62,8 +69,12 @@ class App:
                     name.decode("latin-1"): value.decode("latin-1")
                     for name, value in reversed(list(scope["headers"]))
                 }
+                call = _call(scope, headers)
+                if self._admit is not None:
+                    self._admit(call)
                 body = await read_body(headers, receive)
-                request = _request(scope, path, headers, body)
+                below = scope["raw_path"].startswith(_BARE_HOSTS)
+                request = Request(path, scope["query_string"], body, call, bare_hosts=below)
                 response = await _unless_left(route.endpoint(request), receive)
         except ClientLeft:
             return
@@ -76,17 +87,9 @@ class App:
         await _send(send, response, method)
 
 
-def _request(
-    scope: Message, path: tuple[str, ...], headers: dict[str, str], body: bytes
-) -> Request:
-    local = scope.get("server") or ("", 0)
-    return Request(
-        path=path,
-        query_string=scope["query_string"],
-        body=body,
-        call=Call(headers, authority=headers.get("host", ""), local=(local[0], local[1] or 0)),
-        bare_hosts=scope["raw_path"].startswith(BARE_HOSTS_PREFIX.encode() + b"/"),
-    )
+def _call(scope: Message, headers: dict[str, str]) -> Call:
+    address, port = scope.get("server") or ("", 0)
+    return Call(headers, authority=headers.get("host", ""), local=(address, port or 0))
 
 
 async def _unless_left(work: Awaitable[Response], receive: Receive) -> Response:

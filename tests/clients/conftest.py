@@ -77,8 +77,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ways = sorted({way for _, way in cells}, key=lambda way: (way not in FIRST_WAYS, way))
     rows = [["client", *ways]]
     names = [one.name for one in (*PYTHON, *TYPESCRIPT, GRPC_JS)]
-    for client in sorted({client for client, _ in cells}, key=names.index):
-        rows.append([client, *(cells.get((client, way), "-") for way in ways)])
+    rows += [
+        [client, *(cells.get((client, way), "-") for way in ways)]
+        for client in sorted({client for client, _ in cells}, key=names.index)
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     terminalreporter.section("what passed, by client")
     for row in rows:

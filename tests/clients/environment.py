@@ -1,7 +1,7 @@
 """Environments of clients, each made from the file that pins its versions.
 
-`python -m tests.clients.environment` makes all that are missing. Where the registries cannot be reached it
-says so and ends well: the tests of what could not be made are skipped.
+`python -m tests.clients.environment` makes all that are missing. Where the registries cannot be reached
+it says so and ends well: the tests of what could not be made are skipped.
 """
 
 import os

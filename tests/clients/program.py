@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from tests.clients.environment import HERE, Environment
 
@@ -29,7 +29,9 @@ def run(environment: Environment, variables: Mapping[str, str], *arguments: str 
     return said
 
 
-def check(environment: Environment, variables: Mapping[str, str], folder: str, report: Path) -> Outcome:
+def check(
+    environment: Environment, variables: Mapping[str, str], folder: str, report: Path
+) -> Outcome:
     """Runs all checks of a folder, with pytest or with Node's own runner."""
     programs = HERE / folder
     if environment.is_node:
@@ -75,7 +77,7 @@ def _read(report: Path) -> Outcome:
     """An outcome from a report in JUnit's format."""
     passed = skipped = 0
     failures = []
-    for case in ElementTree.parse(report).iter("testcase"):
+    for case in ET.parse(report).iter("testcase"):
         fault = case.find("failure")
         if fault is None:
             fault = case.find("error")

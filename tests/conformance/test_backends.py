@@ -1,6 +1,5 @@
 """Every backend against float64, over rows, dimensions, k, metrics, and what is hard about numbers."""
 
-from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -10,51 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from kernels.backend import Backend
 from kernels.errors import Interrupted
 from kernels.exact import score, to_wire
 from kernels.numpy_backend import NumpyBackend
 from kernels.queries import Ask, Metric, Queries
-from kernels.rows import Rows, norm_bounds, row_norms
-from kernels.topk import Hits, search
-
-Vectors = NDArray[np.float32]
-
-BACKENDS: dict[str, Callable[[], Backend]] = {"numpy": NumpyBackend}
-METRICS: list[Metric] = ["cosine", "dotproduct", "euclidean"]
+from kernels.topk import search
+from tests.conformance.brute_force import BACKENDS, METRICS, check, rows_of
 
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 every_metric = pytest.mark.parametrize("metric", METRICS)
-
-
-def rows_of(
-    vectors: Vectors, start: int = 0, stop: int | None = None, dead: set[int] | None = None
-) -> Rows:
-    norms = row_norms(vectors)
-    bitmap = None
-    if dead is not None:
-        bits = np.zeros(len(vectors), bool)
-        bits[sorted(dead)] = True
-        bitmap = np.packbits(bits, bitorder="little")
-    stop = len(vectors) if stop is None else stop
-    return Rows(vectors, norms, start, stop, bitmap, *norm_bounds(norms))
-
-
-def brute_force(rows: Rows, query: Vectors, k: int, metric: Metric) -> Hits:
-    """The answer by definition: every live row scored, sorted by score, then by row."""
-    numbers = rows.live(np.arange(rows.start, rows.stop))
-    scores = score(rows.vectors[numbers], query, metric)
-    keys = scores if metric == "euclidean" else -scores
-    order = np.lexsort((numbers, keys))[:k]
-    return Hits(numbers[order], scores[order])
-
-
-def check(backend: str, rows: Rows, queries: Vectors, ks: list[int], metric: Metric) -> None:
-    found = search(BACKENDS[backend](), rows, Queries.of(queries, metric), [Ask(k) for k in ks])
-    for query, k, hits in zip(queries, ks, found, strict=True):
-        expected = brute_force(rows, query, k, metric)
-        np.testing.assert_array_equal(hits.rows, expected.rows)
-        np.testing.assert_array_equal(hits.scores, expected.scores)
 
 
 @every_backend

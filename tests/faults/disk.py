@@ -188,6 +188,12 @@ class FakeFiles(Files):
 
         self._operate(apply)
 
+    def link(self, old: Path, new: Path) -> None:
+        if new in self._names:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(new))
+        inode = self._inode(old)
+        self._operate(lambda: self._set_name(new, inode))
+
     def unlink(self, path: Path) -> None:
         if path in self._names:
             self._operate(lambda: self._set_name(path, None))

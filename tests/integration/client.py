@@ -1,8 +1,8 @@
 """A client of one server, for tests: the stubs, and a few words for what tests say often."""
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import grpc
 import numpy as np
@@ -13,6 +13,8 @@ from torpor.local import LocalServer
 from torpor.v1 import control_pb2, control_pb2_grpc, data_pb2, data_pb2_grpc
 
 MESSAGE_BYTES = 128 << 20
+
+Answer = TypeVar("Answer")
 
 
 class Client:
@@ -80,24 +82,49 @@ class Client:
         return self.data.DescribeIndexStats(request).total_vector_count
 
 
-def wait_until(what: Callable[[], object], seconds: float = 10.0) -> None:
-    """Waits for something to become true."""
+def pages(call: Callable[..., Any], request: Any) -> Iterator[Any]:
+    """All pages of a list."""
+    while True:
+        response = call(request)
+        yield response
+        if not response.HasField("pagination"):
+            return
+        request.pagination_token = response.pagination.next
+
+
+def wait_until(what: Callable[[], Answer], seconds: float = 10.0) -> Answer:
+    """Waits for something to become true, and returns it."""
     deadline = time.monotonic() + seconds
-    while not what():
+    while not (answer := what()):
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.01)
+    return answer
 
 
 def fold(client: Client, name: str) -> None:
-    """Wakes an index, puts it to sleep, and waits until its log is folded and nothing runs."""
+    """Puts an index to sleep with a log that is worth folding, and waits until it is folded."""
+    others = set(workers(client.server))
+    # To replay a deletion of ids, be they there or not, costs as much as to replay so many rows.
+    nobody = [f"nobody-{number}" for number in range(1_000)]
+    client.data.Delete(data_pb2.DeleteRequest(index=name, ids=nobody))
     client.wake(name)
     client.sleep(name)
+    wait_until(lambda: _is_folded(client, name))
     quiet_since = time.monotonic()
-    # Between two builders there is a moment without one.
-    while time.monotonic() - quiet_since < 0.3:
-        if workers(client.server):
+    # A merge may follow, and before it there is a moment without a builder.
+    while time.monotonic() - quiet_since < 0.1:
+        if set(workers(client.server)) - others:
             quiet_since = time.monotonic()
         time.sleep(0.01)
+
+
+def _is_folded(client: Client, name: str) -> bool:
+    """Whether counting wakes nothing; a worker that it did wake is let go again."""
+    client.count(name)
+    if client.state(name) == "asleep":
+        return True
+    client.sleep(name)
+    return False
 
 
 def code_of(call: Callable[[], object]) -> str:
@@ -127,10 +154,18 @@ def struct(**fields: object) -> Struct:
 
 def workers(server: LocalServer) -> list[int]:
     """The process ids of workers and builders: the zygote's children."""
-    return [pid for pid in server.processes() if pid != zygote(server)]
+    return _children(zygote(server))
 
 
 def zygote(server: LocalServer) -> int:
-    """The process id of the zygote."""
-    with open(f"/proc/{server.process.pid}/task/{server.process.pid}/children") as children:
-        return int(children.read().split()[0])
+    """The process id of the zygote. A dead one is replaced: in between there is none for a moment."""
+    return wait_until(lambda: _children(server.process.pid))[0]
+
+
+def _children(pid: int) -> list[int]:
+    """The children of a process; none of one that is no more."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as children:
+            return [int(child) for child in children.read().split()]
+    except FileNotFoundError:
+        return []

@@ -71,6 +71,48 @@ def test_indexes_are_listed_with_all_pages(client: Client, torpor: CommandLine) 
     assert "cosine" in said and "3 indexes in " in said
 
 
+def test_an_index_has_replicas_or_pods(client: Client, torpor: CommandLine) -> None:
+    torpor.says("index", "create", "docs", "--dimension", 3, "--replicas", 1)
+    torpor.says("index", "wake", "docs")
+    said = torpor.says("index", "describe", "docs")
+    assert "1 of 1 replica awake, ready" in said and "never" in said
+    assert client.describe("docs").host in said
+    torpor.says("index", "configure", "docs", "--replicas", 0)
+    assert "0 of 0 replicas awake" in torpor.says("index", "describe", "docs")
+    assert "FAILED_PRECONDITION" in torpor.fails("query", "docs", "--id", "a")
+    assert "on demand" in torpor.says("index", "configure", "docs", "--on-demand")
+    made = torpor.json(
+        *("index", "create", "pods", "--dimension", 3, "--pod-type", "s1.x1"),
+        *("--environment", "us-1", "--replicas", 0),
+    )
+    assert made["pod"]["pod_type"] == "s1.x1" and made["pod"]["environment"] == "us-1"
+    changed = torpor.json("index", "configure", "pods", "--pod-type", "s1.x2", "--replicas", 1)
+    assert (changed["pod"]["pod_type"], changed["pod"]["replicas"]) == ("s1.x2", 1)
+    assert torpor.json("index", "configure", "pods", "--replicas", 0)["pod"]["replicas"] == 0
+    assert "s1.x2 in us-1" in torpor.says("index", "describe", "pods")
+
+
+def test_collections_are_created_listed_described_used_and_deleted(
+    client: Client, torpor: CommandLine
+) -> None:
+    client.create("docs", dimension=3)
+    client.upsert("docs", np.eye(3))
+    made = torpor.json("collection", "create", "k", "--from", "docs")
+    assert (made["name"], made["source"], made["record_count"]) == ("k", "docs", 3)
+    assert torpor.json("collection", "describe", "k") == made
+    assert torpor.json("collection", "list") == {"collections": [made]}
+    assert "1 collection in " in torpor.says("collection", "list")
+    said = torpor.says("collection", "describe", "k")
+    assert "docs" in said and "3 dimensions" in said and made["id"] in said
+    torpor.says("index", "delete", "docs", "--yes")
+    again = torpor.json("index", "create", "docs", "--from-collection", "k")
+    assert (again["dimension"], again["source_collection"]) == (3, "k")
+    assert "made of the collection" in torpor.says("index", "describe", "docs")
+    assert torpor.json("collection", "delete", "k", "--yes") == {"deleted": "k"}
+    assert "Resource k not found" in torpor.fails("collection", "describe", "k")
+    assert client.count("docs") == 3
+
+
 # What deletes much asks first
 
 
@@ -255,8 +297,13 @@ def test_what_is_stored_does_not_steer_the_terminal(client: Client, torpor: Comm
         ("update docs --filter {} --values [1]", "give its ID"),
         ("update docs a --set {} --dry-run", "--dry-run goes with --filter"),
         ("upsert docs a.jsonl --batch 1001", "--batch is 1001; at most 1000"),
-        ("index create docs", "one of the arguments --dimension --sparse is required"),
+        ("index create docs", "one of the arguments --dimension --sparse --from-collection is"),
         ("index create docs --dimension 3 --tag a", "'a' is not KEY=VALUE"),
+        ("index create docs --dimension 3 --from-collection k", "not allowed with argument"),
+        ("index create docs --dimension 3 --replicas -1", "-1 is not a whole number of 0 to"),
+        ("index configure docs --replicas 1 --on-demand", "not allowed with argument"),
+        ("index configure docs --pod-type p1.x2 --on-demand", "cannot be had together"),
+        ("collection create k", "the following arguments are required: --from"),
         ("stats docs --timeout 0", "0 is not a number above 0"),
         ("index", "the following arguments are required: COMMAND"),
         ("index nonsense", "invalid choice: 'nonsense'"),
@@ -325,7 +372,8 @@ def test_a_call_that_takes_too_long_is_told(capsys: pytest.CaptureFixture[str]) 
     [
         *("index", "namespaces", "stats", "upsert", "query", "fetch", "list", "update", "delete"),
         *(f"index {one}" for one in ("list", "create", "describe", "configure", "delete")),
-        *("index wake", "index sleep"),
+        *("index wake", "index sleep", "collection"),
+        *(f"collection {one}" for one in ("create", "list", "describe", "delete")),
         *(f"namespaces {one}" for one in ("list", "describe", "create", "delete")),
     ],
 )

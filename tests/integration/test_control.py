@@ -11,6 +11,8 @@ from tests.integration.client import Client, code_of, wait_until
 from tests.integration.conftest import Start
 from torpor.v1 import control_pb2 as control
 
+pytestmark = pytest.mark.both_fronts
+
 
 def create(client: Client, **fields: object) -> Callable[[], object]:
     return lambda: client.control.CreateIndex(control.CreateIndexRequest(**fields))

@@ -1,14 +1,12 @@
 """Filters, pages, updates and counts through gRPC: of rows in the log, and of folded ones."""
 
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.integration.client import Client, code_of, fold, message_of, struct, workers
+from tests.integration.client import Client, code_of, fold, message_of, pages, struct, workers
 from torpor.v1 import control_pb2 as control
 from torpor.v1 import data_pb2 as data
 
@@ -100,16 +98,6 @@ def test_counting_says_how_many_match(filled: Client) -> None:
         )
 
 
-def pages(call: Callable[..., Any], request: Any) -> Iterator[Any]:
-    """All pages of a list."""
-    while True:
-        response = call(request)
-        yield response
-        if not response.HasField("pagination"):
-            return
-        request.pagination_token = response.pagination.next
-
-
 def test_fetching_by_metadata_comes_in_pages(filled: Client) -> None:
     for one, test in FILTERS:
         request = data.FetchByMetadataRequest(index="a", filter=struct(**one), limit=7)
@@ -119,7 +107,7 @@ def test_fetching_by_metadata_comes_in_pages(filled: Client) -> None:
             assert not found or min(page.vectors) > found[-1]
             found += sorted(page.vectors)
             for name, vector in page.vectors.items():
-                assert vector.metadata == struct(**fields(int(name))) and vector.lsn in (1, 2)
+                assert vector.metadata == struct(**fields(int(name))) and vector.lsn in (1, 3)
                 np.testing.assert_array_equal(np.float32(vector.values), VECTORS[int(name)])
         assert found == [f"{row:04d}" for row in range(COUNT) if test(row)]
 
@@ -198,75 +186,6 @@ def test_writing_by_filter_or_by_id_wakes_nothing_that_need_not_wake(client: Cli
     assert float(dict(call.initial_metadata())["torpor-wake-ms"]) > 0
 
 
-def test_pages_hold_nothing_twice_and_miss_nothing_while_others_write(client: Client) -> None:
-    client.create("a", dimension=2, metric=control.METRIC_EUCLIDEAN)
-    stay = [f"k{number:04d}" for number in range(0, 400, 2)]
-    vector = partial(data.Vector, values=[1, 2], metadata=struct(stay=True))
-
-    def write(ids: list[str]) -> None:
-        vectors = [vector(id=one) for one in ids]
-        client.data.Upsert(data.UpsertRequest(index="a", vectors=vectors))
-
-    write(stay)
-    chance = random.Random(5)
-    for method, request in (
-        (client.data.List, data.ListRequest(index="a", limit=9)),
-        (
-            client.data.FetchByMetadata,
-            data.FetchByMetadataRequest(index="a", filter=struct(stay=True), limit=9),
-        ),
-    ):
-        found: list[str] = []
-        for number, page in enumerate(pages(method, request)):
-            found += sorted(getattr(one, "id", one) for one in page.vectors)
-            others = [f"k{chance.randrange(1, 400, 2):04d}" for _ in range(5)]
-            write([*others, *chance.sample(stay, 3)])
-            client.data.Delete(data.DeleteRequest(index="a", ids=others[:3]))
-            if number % 7 == 3:
-                fold(client, "a")
-        assert found == sorted(set(found))
-        assert set(stay) <= set(found)
-
-
-def test_page_tokens_survive_a_restart_and_are_for_their_request_only(
-    start: Callable[..., Client],
-) -> None:
-    client = start()
-    for name in ("a", "b"):
-        client.create(name, dimension=2)
-        vectors = [
-            data.Vector(id=f"{row:03d}", values=[1, 2], metadata=struct(x=1)) for row in range(20)
-        ]
-        client.data.Upsert(data.UpsertRequest(index=name, vectors=vectors))
-        for space in ("n1", "n2", "n3"):
-            client.data.Upsert(data.UpsertRequest(index=name, vectors=vectors[:1], namespace=space))
-    listed = client.data.List(data.ListRequest(index="a", limit=5, prefix="0")).pagination.next
-    by_filter = data.FetchByMetadataRequest(index="a", limit=5, filter=struct(x=1))
-    fetched = client.data.FetchByMetadata(by_filter).pagination.next
-    spaces = client.data.ListNamespaces(data.ListNamespacesRequest(index="a", limit=2))
-    client.server.stop()
-    client = start()
-    ask = partial(data.ListRequest, limit=5, pagination_token=listed)
-    again = client.data.List(ask(index="a", prefix="0"))
-    assert [item.id for item in again.vectors] == [f"{row:03d}" for row in range(5, 10)]
-    by_filter.pagination_token = fetched
-    assert min(client.data.FetchByMetadata(by_filter).vectors) == "005"
-    more = data.ListNamespacesRequest(index="a", pagination_token=spaces.pagination.next)
-    assert [one.name for one in client.data.ListNamespaces(more).namespaces] == ["n2", "n3"]
-    for request in (
-        ask(index="b", prefix="0"),
-        ask(index="a"),
-        ask(index="a", prefix="0", namespace="n1"),
-        data.ListRequest(index="a", prefix="0", pagination_token=fetched),
-        data.ListRequest(index="a", prefix="0", pagination_token=listed[:-4] + "AAAA"),
-        data.ListRequest(index="a", prefix="0", pagination_token=""),
-        data.ListRequest(index="a", prefix="0", pagination_token="ä"),
-    ):
-        assert "page token" in message_of(partial(client.data.List, request))
-    by_filter.filter.CopyFrom(struct(x=2))
-    assert code_of(partial(client.data.FetchByMetadata, by_filter)) == "INVALID_ARGUMENT"
-
-
 def test_a_schema_says_which_fields_filters_may_use(client: Client) -> None:
     client.create("a", dimension=2)
     schema = data.MetadataSchema(fields={"x": data.MetadataFieldProperties(filterable=True)})
@@ -292,3 +211,36 @@ def test_a_schema_says_which_fields_filters_may_use(client: Client) -> None:
         client.data.Delete(data.DeleteRequest(index="a", namespace="n", filter=struct(y="p")))
         assert sorted(ask()) == ["p", "q"]
         fold(client, "a")
+
+
+def test_the_schema_of_an_index_is_that_of_namespaces_without_one(client: Client) -> None:
+    client.create("a", dimension=2, schema=control.Schema(filterable=["x"]))
+    own = data.MetadataSchema(fields={"y": data.MetadataFieldProperties(filterable=True)})
+    client.data.CreateNamespace(data.CreateNamespaceRequest(index="a", name="own", schema=own))
+    vectors = [
+        data.Vector(id=one, values=[1, 2], metadata=struct(x=one, y=one)) for one in ("p", "q")
+    ]
+    for namespace in ("", "own"):
+        client.data.Upsert(data.UpsertRequest(index="a", vectors=vectors, namespace=namespace))
+    # Refused when it is applied, by a worker or by a builder: both must know the schema.
+    client.data.Delete(data.DeleteRequest(index="a", filter=struct(y="p")))
+    for _ in range(2):
+        for namespace, allowed, forbidden in (("", "x", "y"), ("own", "y", "x")):
+            ask = partial(client.query, "a", [1, 1], namespace=namespace)
+            assert ask(filter=struct(**{allowed: "p"})) == ["p"]
+            said = message_of(partial(ask, filter=struct(**{forbidden: "p"})))
+            assert f"the field {forbidden!r}" in said
+            change = data.UpdateRequest(
+                index="a",
+                namespace=namespace,
+                filter=struct(**{forbidden: "p"}),
+                set_metadata=struct(z="z"),
+            )
+            assert code_of(partial(client.data.Update, change)) == "INVALID_ARGUMENT"
+            assert sorted(ask()) == ["p", "q"]
+        for one in ("x", "y"):
+            stats = data.DescribeIndexStatsRequest(index="a", filter=struct(**{one: "p"}))
+            assert code_of(partial(client.data.DescribeIndexStats, stats)) == "INVALID_ARGUMENT"
+        fold(client, "a")
+    client.data.Delete(data.DeleteRequest(index="a", filter=struct(x="p")))
+    assert client.query("a", [1, 1]) == ["q"]

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.integration.client import Client, code_of, fold, struct
+from tests.integration.client import Client, fold, struct
 from torpor.v1 import control_pb2, data_pb2
 
 RECORDS = 60
@@ -74,18 +74,3 @@ def test_sparse_only_scores_by_the_sparse_product_whatever_the_metric(
     assert list(batch.results[0].matches) == list(batch.results[2].matches)
     alone = client.data.Query(data_pb2.QueryRequest(index="a", vector=[1, 2], top_k=RECORDS))
     assert list(batch.results[1].matches) == list(alone.matches)
-
-
-@pytest.mark.parametrize(
-    "extra",
-    [{"vector": [1, 2]}, {"id": "a"}, {"sparse_vector": None}],
-)
-def test_sparse_only_comes_with_sparse_values_alone(
-    refusing: Client, extra: dict[str, object]
-) -> None:
-    request = question({1: 1.0}, index="a")
-    for key, value in extra.items():
-        request.ClearField(key)
-        if value is not None:
-            request.MergeFrom(data_pb2.QueryRequest(**{key: value}))
-    assert code_of(lambda: refusing.data.Query(request)) == "INVALID_ARGUMENT"

@@ -1,13 +1,22 @@
-"""Sparse values may come in any order of their indices; they are stored, and come back, ascending."""
+"""Pinecone's clients may send sparse values in any order; they are stored, and come back, ascending."""
+
+from typing import TypeVar
 
 import pytest
+from google.protobuf.message import Message
 
 from tests.integration.client import Client, code_of
 from torpor.v1 import control_pb2 as control
 from torpor.v1 import data_pb2 as data
 
+Answer = TypeVar("Answer", bound=Message)
+
 MIXED = data.SparseValues(indices=[4294967295, 0, 12], values=[3, 1, 2])
 ASCENDING = data.SparseValues(indices=[0, 12, 4294967295], values=[1, 2, 3])
+
+
+PATH = "/VectorService/"
+NAMED = [("torpor-index", "words")]
 
 
 @pytest.fixture
@@ -17,9 +26,16 @@ def words(client: Client) -> Client:
     return client
 
 
+def call(client: Client, method: str, request: Message, response: type[Answer]) -> Answer:
+    """As Pinecone's clients call."""
+    send = client.channel.unary_unary(PATH + method)
+    answer: Answer = response.FromString(send(request.SerializeToString(), metadata=NAMED))
+    return answer
+
+
 def upsert(client: Client, sparse_values: data.SparseValues) -> None:
     vector = data.Vector(id="a", sparse_values=sparse_values)
-    client.data.Upsert(data.UpsertRequest(index="words", vectors=[vector]))
+    call(client, "Upsert", data.UpsertRequest(vectors=[vector]), data.UpsertResponse)
 
 
 def stored(client: Client) -> data.SparseValues:
@@ -33,19 +49,21 @@ def test_an_upsert_is_put_in_order(words: Client) -> None:
 
 def test_an_update_is_put_in_order(words: Client) -> None:
     upsert(words, data.SparseValues(indices=[1], values=[1]))
-    words.data.Update(data.UpdateRequest(index="words", id="a", sparse_values=MIXED))
+    call(words, "Update", data.UpdateRequest(id="a", sparse_values=MIXED), data.UpdateResponse)
     assert stored(words) == ASCENDING
 
 
-def test_a_query_and_a_batch_are_put_in_order(words: Client) -> None:
+def test_a_query_is_put_in_order(words: Client) -> None:
     upsert(words, ASCENDING)
-    query = data.QueryRequest(index="words", sparse_vector=MIXED, top_k=1)
-    assert words.data.Query(query).matches[0].score == 14.0
-    query.ClearField("index")
-    batch = data.QueryBatchRequest(index="words", queries=[query])
-    assert words.data.QueryBatch(batch).results[0].matches[0].score == 14.0
+    query = data.QueryRequest(sparse_vector=MIXED, top_k=1)
+    assert call(words, "Query", query, data.QueryResponse).matches[0].score == 14.0
 
 
 def test_an_index_that_is_there_twice_is_refused(words: Client) -> None:
     twice = data.SparseValues(indices=[7, 3, 7], values=[1, 2, 3])
     assert code_of(lambda: upsert(words, twice)) == "INVALID_ARGUMENT"
+
+
+def test_what_is_no_message_is_refused(words: Client) -> None:
+    send = words.channel.unary_unary(PATH + "Upsert")
+    assert code_of(lambda: send(b"\xff", metadata=NAMED)) == "INVALID_ARGUMENT"

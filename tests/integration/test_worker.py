@@ -51,7 +51,7 @@ class Zygote:
     def spawn(self, folder: Path, **order: object) -> socket.socket:
         ours, theirs = socket.socketpair()
         message = {"spawn": 1, "role": "worker", "folder": str(folder), "index": "a"}
-        message |= {"dimension": 4, "metric": "euclidean", **order}
+        message |= {"dimension": 4, "metric": "euclidean", "filterable": [], **order}
         socket.send_fds(self.control, [json.dumps(message).encode()], [theirs.fileno()])
         theirs.close()
         assert self.hear()["spawned"] == 1

@@ -6,14 +6,13 @@ import os
 import resource
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from storage import manifest as manifests
-from storage.catalog import FILE_NAME, TRASH_NAME, Catalog
+from storage.catalog import FILE_NAME, Catalog
 from storage.errors import (
     DataLoss,
     DiskFailed,
@@ -25,49 +24,10 @@ from storage.errors import (
     WriteRefused,
 )
 from storage.files import Files
-from storage.index_row import Costs, Dedicated, IndexRow, Pod, Schema
+from storage.folders import TRASH_NAME
+from storage.index_row import Costs, Dedicated, Pod, Schema
 from storage.manifest import Manifest
-
-HOSTS_MAX = 1_000
-
-
-def row_of(number: int, **changes: object) -> IndexRow:
-    """An index."""
-    row = IndexRow(
-        id=f"{number:016x}",
-        name=f"index-{number}",
-        dimension=384,
-        metric="cosine",
-        cloud="local",
-        region="default",
-        deletion_protection=False,
-        tags={},
-        idle_seconds=None,
-        created_unix_ms=1_700_000_000_123,
-        costs=Costs(),
-    )
-    return replace(row, **changes)
-
-
-@contextlib.contextmanager
-def catalog_in(data: Path, files: Files | None = None) -> Iterator[Catalog]:
-    """An open catalog."""
-    catalog = Catalog.open(files or Files(), data)
-    try:
-        yield catalog
-    finally:
-        catalog.close()
-
-
-def rows_of(catalog: Catalog) -> list[IndexRow]:
-    """The rows, without the numbers of their hosts."""
-    return [replace(row, host_number=0) for row in catalog.all_rows()]
-
-
-def rows_in(data: Path) -> list[IndexRow]:
-    """What a new server finds."""
-    with catalog_in(data) as catalog:
-        return rows_of(catalog)
+from tests.unit.catalogs import HOSTS_MAX, FailingFiles, catalog_in, row_of, rows_in, rows_of
 
 
 def test_rows_come_back_as_they_were_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -213,35 +173,6 @@ def test_a_commit_is_synced(tmp_path: Path) -> None:
         connection = catalog._connection
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
-
-
-class FailingFiles(Files):
-    """A real disk of which the Nth change fails; remembers the order of the folders synced."""
-
-    def __init__(self, fail_at: int = 0, number: int = errno.EIO) -> None:
-        self.synced: list[tuple[Path, int]] = []
-        self.catalog: Catalog | None = None
-        self.left = fail_at
-        self.number = number
-
-    def write_new(self, path: Path, chunks: Iterable[bytes | memoryview]) -> int:
-        self._step()
-        return super().write_new(path, chunks)
-
-    def make_folder(self, path: Path) -> None:
-        self._step()
-        super().make_folder(path)
-
-    def sync_folder(self, path: Path) -> None:
-        self._step()
-        super().sync_folder(path)
-        if self.catalog is not None:
-            self.synced.append((path, len(self.catalog.all_rows())))
-
-    def _step(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise OSError(self.number, os.strerror(self.number))
 
 
 def test_the_folder_of_an_index_is_durable_before_its_row(tmp_path: Path) -> None:

@@ -6,42 +6,21 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from storage.columns import Columns
 from storage.columns_writer import make_columns
 from storage.filters import InvalidFilter, parse
+from tests.fields import FILTERS, RECORDS
 from tests.queries import struct
 from tests.reference import Fields, matches
 from worker.selection import Selection
 
-KEYS = st.sampled_from(["a", "b", "c", ""])
-STRINGS = st.sampled_from(["", "x", "y", "é", "\0x", "long " * 40, "long " * 39 + "other"])
-NUMBERS = st.sampled_from([-1.5, -0.0, 0.0, 1.0, 2.0, 1e300])
-SCALARS = st.one_of(STRINGS, NUMBERS, st.booleans())
-STORED = st.one_of(SCALARS, st.lists(STRINGS, max_size=3))
-RECORDS = st.fixed_dictionaries({}, optional=dict.fromkeys(["a", "b", "c", ""], STORED))
-CONDITIONS = st.one_of(
-    SCALARS,
-    st.dictionaries(st.sampled_from(["$eq", "$ne"]), SCALARS, min_size=1),
-    st.dictionaries(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), NUMBERS, min_size=1),
-    st.dictionaries(
-        st.sampled_from(["$in", "$nin"]),
-        st.lists(st.one_of(STRINGS, NUMBERS), max_size=4),
-        min_size=1,
-    ),
-    st.fixed_dictionaries({"$exists": st.booleans()}),
-)
-FILTERS = st.recursive(
-    st.dictionaries(KEYS, CONDITIONS, min_size=1, max_size=2),
-    lambda inner: st.one_of(
-        st.fixed_dictionaries({"$and": st.lists(inner, min_size=1, max_size=3)}),
-        st.fixed_dictionaries({"$or": st.lists(inner, min_size=1, max_size=3)}),
-    ),
-    max_leaves=6,
-)
+
+def columns_of(records: list[Fields]) -> Columns | None:
+    return make_columns(struct(record) if record else None for record in records)
 
 
-def selected(one: Fields, records: list[Fields], start: int, stop: int) -> tuple[list[int], str]:
+def selected(one: Fields, columns: Columns | None, start: int, stop: int) -> tuple[list[int], str]:
     """The rows that columns select, and whether as a list or a mask."""
-    columns = make_columns(struct(record) if record else None for record in records)
     parsed = parse(struct(one))
     assert parsed is not None
     rows, mask = Selection(columns, start, stop).select(parsed)
@@ -68,7 +47,7 @@ def test_columns_select_what_the_reference_does(
             # Both ways of working a filter out are tried on rows so few.
             patch.setattr("worker.selection._MASK_ROWS_MAX", -1)
             patch.setattr("worker.selection._LIST_SHARE_MAX", 1.0)
-        found, how = selected(one, records, start, stop)
+        found, how = selected(one, columns_of(records), start, stop)
     assert found == expected
     assert how == planned.removesuffix("s")
 
@@ -79,14 +58,20 @@ def test_fields_that_few_rows_have_are_selected_without_codes(
 ) -> None:
     many: list[Fields] = [*records, *({} for _ in range(len(records) * repeat))]
     expected = [row for row, record in enumerate(many) if matches(one, record)]
-    assert selected(one, many, 0, len(many))[0] == expected
+    assert selected(one, columns_of(many), 0, len(many))[0] == expected
 
 
 def test_large_columns_are_planned_by_their_counts() -> None:
     records: list[Fields] = [
-        {"rare": "x" if row % 2_000 == 0 else "y", "half": row % 2 == 0, "number": float(row)}
+        {
+            "rare": "x" if row % 2_000 == 0 else "y",
+            "half": row % 2 == 0,
+            "number": float(row),
+            "ten": row // 10,
+        }
         for row in range(20_000)
     ]
+    columns = columns_of(records)
     for one, how in (
         ({"rare": "x"}, "list"),
         ({"half": True}, "mask"),
@@ -95,18 +80,35 @@ def test_large_columns_are_planned_by_their_counts() -> None:
         ({"$and": [{"number": {"$gte": 19_900}}, {"half": False}]}, "list"),
         ({"$or": [{"rare": "x"}, {"number": 7}]}, "list"),
         ({"rare": {"$ne": "y"}}, "mask"),
-        ({"number": {"$in": [float(n) for n in range(0, 20_000, 100)]}}, "list"),
-        ({"number": {"$in": [float(n) for n in range(0, 20_000, 3)]}}, "mask"),
+        ({"ten": {"$in": [float(n) for n in range(0, 2_000, 100)]}}, "list"),
+        ({"ten": {"$in": [float(n) for n in range(0, 2_000, 40)]}}, "mask"),
     ):
-        found, planned = selected(one, records, 0, len(records))
+        found, planned = selected(one, columns, 0, len(records))
         assert found == [row for row, record in enumerate(records) if matches(one, record)]
         assert planned == how, one
 
 
+@pytest.mark.parametrize("distinct", [254, 255, 256, 65_535, 65_536])
+def test_the_last_value_and_no_value_are_told_apart_at_every_width_of_codes(distinct: int) -> None:
+    columns = make_columns([*(struct({"n": float(n)}) for n in range(distinct)), b"", None])
+    assert columns is not None
+    last = distinct - 1
+
+    def found(one: Fields) -> list[int]:
+        parsed = parse(struct(one))
+        assert parsed is not None
+        return np.flatnonzero(Selection(columns, 0, distinct + 2).mask(parsed)).tolist()
+
+    assert found({"n": last}) == found({"n": {"$gt": last - 1}}) == [last]
+    assert found({"n": {"$lte": last}}) == list(range(distinct))
+    assert found({"n": {"$exists": False}}) == [distinct, distinct + 1]
+    assert found({"n": {"$nin": [0, last]}}) == [*range(1, last), distinct, distinct + 1]
+
+
 def test_columns_of_no_metadata_match_only_what_is_absent() -> None:
     assert make_columns([None, b""]) is None
-    assert selected({"a": {"$exists": False}}, [{}, {}], 0, 2)[0] == [0, 1]
-    assert selected({"a": "x"}, [{}, {}], 0, 2)[0] == []
+    assert selected({"a": {"$exists": False}}, None, 0, 2)[0] == [0, 1]
+    assert selected({"a": "x"}, None, 0, 2)[0] == []
 
 
 @pytest.mark.parametrize(

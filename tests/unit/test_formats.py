@@ -169,7 +169,7 @@ def test_the_catalogs_of_older_formats_are_read(tmp_path: Path, version: int) ->
 def test_the_catalog_is_read_and_written_as_format_3_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.catalog.secrets.token_bytes", lambda _: PAGE_KEY)
+    monkeypatch.setattr("storage.catalog_format.secrets.token_bytes", lambda _: PAGE_KEY)
     catalog = Catalog.open(Files(), tmp_path)
     for row in reversed(NEW_ROWS):
         catalog.create(row, HOSTS_MAX)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from router.lifecycle import TABLE, Action, Event, Life, Phase, transition
-from router.limits import DEATHS_MAX
+from router.limits import DEATHS_MAX, FAILED_PAUSE_SECONDS_MAX
 
 IDLE = 10.0
 
@@ -19,6 +19,12 @@ DRAINING_BUSY = replace(BUSY, phase=Phase.DRAINING)
 LEAVING = replace(AWAKE, phase=Phase.DRAINING, admitted=False)
 FAILED = replace(ASLEEP, phase=Phase.FAILED, resume_at=100.0, failures=1)
 ALONE = replace(AWAKE, inflight=1, alone=True, suspects=2, deaths=(0.0,))
+
+PINNED_WAITING = replace(WAITING, pinned=True, queued=0)
+PINNED_FORKED = replace(PINNED_WAITING, admitted=True, worker=1)
+PINNED = replace(AWAKE, pinned=True)
+PINNED_FAILED = replace(FAILED, pinned=True)
+PINNED_RESTING = replace(ASLEEP, pinned=True, resume_at=100.0, failures=1)
 
 
 def play(life: Life, *events: Event, now: float = 1.0) -> tuple[Life, list[Action]]:
@@ -209,9 +215,142 @@ def test_end_fails_everything_from_every_phase() -> None:
         assert actions == [Action.FAIL_ALL, Action.CLOSE, Action.RELEASE]
 
 
+# Pinned lives: dedicated replicas
+
+
+@pytest.mark.parametrize(
+    ("life", "phase", "expected"),
+    [
+        (ASLEEP, Phase.WAKING, [Action.ASK_ADMISSION]),
+        (WAITING, Phase.WAKING, []),
+        (FORKED, Phase.WAKING, []),
+        (AWAKE, Phase.AWAKE, []),
+        (BUSY, Phase.AWAKE, []),
+        (DRAINING_BUSY, Phase.DRAINING, []),
+        (LEAVING, Phase.WAKING, [Action.ASK_ADMISSION]),
+        (FAILED, Phase.FAILED, [Action.ARM_RETRY]),
+        (replace(FAILED, resume_at=0.0), Phase.WAKING, [Action.ASK_ADMISSION]),
+    ],
+)
+def test_a_pin_at_every_step_of_a_life(life: Life, phase: Phase, expected: list[Action]) -> None:
+    after, actions = play(life, Event.PIN)
+    assert after.pinned and (after.phase, actions) == (phase, expected)
+
+
+@pytest.mark.parametrize(
+    ("life", "phase", "expected"),
+    [
+        (PINNED_WAITING, Phase.ASLEEP, [Action.RELEASE, Action.REST]),
+        (replace(PINNED_WAITING, queued=1), Phase.WAKING, []),
+        (PINNED_FORKED, Phase.WAKING, []),
+        (PINNED, Phase.AWAKE, [Action.ARM_IDLE]),
+        (replace(PINNED, inflight=2), Phase.AWAKE, [Action.ARM_IDLE]),
+        (PINNED_FAILED, Phase.FAILED, []),
+        (PINNED_RESTING, Phase.ASLEEP, []),
+    ],
+)
+def test_the_end_of_a_pin_at_every_step_of_a_life(
+    life: Life, phase: Phase, expected: list[Action]
+) -> None:
+    after, actions = play(life, Event.UNPIN)
+    assert not after.pinned and (after.phase, actions) == (phase, expected)
+    # What was armed for the pin does nothing any more.
+    assert after.phase is Phase.AWAKE or play(after, Event.TICK, now=1e6) == (after, [])
+
+
+def test_a_pinned_life_wakes_without_a_request() -> None:
+    life, actions = play(ASLEEP, Event.PIN, Event.ADMITTED)
+    assert actions == [Action.ASK_ADMISSION, Action.FORK, Action.OPEN]
+    life, actions = play(life, Event.READY)
+    assert life.phase is Phase.AWAKE and actions == []
+    assert play(life, Event.REQUEST)[1] == [Action.SEND_QUEUED]
+
+
+def test_a_pinned_life_does_not_fall_asleep_when_it_is_idle() -> None:
+    assert play(PINNED, Event.TICK, now=1e6) == (PINNED, [])
+    waiting = replace(PINNED_WAITING, queued=1)
+    assert play(waiting, Event.WITHDRAWN) == (PINNED_WAITING, [])
+
+
+def test_a_pinned_life_that_is_told_to_sleep_starts_anew() -> None:
+    _, actions = play(PINNED, Event.SLEEP)
+    assert actions == [Action.CLOSE, Action.RELEASE, Action.ASK_ADMISSION]
+    # As one that was draining when it was pinned.
+    _, actions = play(DRAINING_BUSY, Event.PIN, *[Event.ANSWERED] * 3)
+    assert actions == [Action.CLOSE, Action.RELEASE, Action.ASK_ADMISSION]
+
+
+@pytest.mark.parametrize("event", [Event.CRASHED, Event.ORPHANED])
+def test_a_pinned_life_is_woken_again_after_a_death(event: Event) -> None:
+    life, actions = play(PINNED, event)
+    assert life.phase is Phase.WAKING and life.worker == 2
+    assert actions[1:] == [Action.FORK, Action.OPEN]
+    life, actions = play(replace(PINNED, inflight=2), event)
+    assert actions[1] is Action.FORK and actions[2].name.startswith("SEND")
+
+
+def test_a_pinned_life_that_keeps_dying_is_tried_again_after_a_pause_that_grows() -> None:
+    pauses = []
+    life, now = PINNED, 0.0
+    for _ in range(4):
+        while life.phase is not Phase.FAILED:
+            life, actions = play(life, Event.CRASHED, now=now)
+        assert actions[-2:] == [Action.RELEASE, Action.ARM_RETRY]
+        pauses.append(life.resume_at - now)
+        assert play(life, Event.TICK, now=now) == (life, [Action.ARM_RETRY])
+        now = life.resume_at
+        life, actions = play(life, Event.TICK, Event.ADMITTED, now=now)
+        assert actions == [Action.ASK_ADMISSION, Action.FORK, Action.OPEN]
+    assert pauses == sorted(set(pauses))
+
+
+@pytest.mark.parametrize(
+    ("life", "events"),
+    [
+        (PINNED_FORKED, [Event.CANNOT_OPEN, Event.LEFT]),
+        (PINNED_FORKED, [Event.DAMAGED]),
+        (PINNED, [Event.DAMAGED]),
+    ],
+)
+def test_a_pinned_life_whose_files_are_broken_rests_and_is_tried_again(
+    life: Life, events: list[Event]
+) -> None:
+    life, actions = play(life, *events, now=5.0)
+    assert life.phase is Phase.ASLEEP and life.resume_at > 5.0
+    assert actions[-2:] == [Action.REST, Action.ARM_RETRY] and Action.FORK not in actions
+    # A request does not wait for the end of the pause: it is to hear what is wrong.
+    assert play(life, Event.REQUEST)[1] == [Action.ASK_ADMISSION]
+    assert play(life, Event.TICK, now=life.resume_at)[1] == [Action.ASK_ADMISSION]
+
+
+def test_pauses_have_a_bound_however_often_a_life_fails() -> None:
+    life, now = replace(PINNED_FORKED, failures=10_000), 0.0
+    life, _ = play(life, Event.DAMAGED, now=now)
+    assert life.resume_at == now + FAILED_PAUSE_SECONDS_MAX
+
+
+def test_the_end_is_the_end_of_a_pin() -> None:
+    for life in (PINNED_WAITING, PINNED_FORKED, PINNED, PINNED_FAILED, PINNED_RESTING):
+        life, _ = play(life, Event.END, Event.LEFT)
+        assert not life.pinned
+        assert play(life, Event.TICK, now=1e6) == (life, [])
+
+
+def test_a_suspect_of_another_replica_is_tried_alone() -> None:
+    life, actions = play(BUSY, Event.SUSPECT)
+    assert actions == [] and life.suspects == 1
+    life, actions = play(life, *[Event.ANSWERED] * 3)
+    assert actions == [Action.SEND_SUSPECT] and life.alone
+    assert Action.FAIL_POISON in play(life, Event.CRASHED)[1]
+    _, actions = play(ASLEEP, Event.SUSPECT, Event.REQUEST, Event.ADMITTED)
+    assert actions == [Action.ASK_ADMISSION, Action.FORK, Action.SEND_SUSPECT]
+    assert play(FAILED, Event.SUSPECT)[1] == [Action.FAIL_RECOVERING]
+
+
 def _legal(life: Life) -> list[Event]:
     """The events that the world can produce in a state."""
-    events = [Event.REQUEST, Event.TICK, Event.SLEEP, Event.LEFT]
+    events = [Event.REQUEST, Event.SUSPECT, Event.TICK, Event.SLEEP, Event.LEFT]
+    events.append(Event.UNPIN if life.pinned else Event.PIN)
     if life.phase is Phase.WAKING and not life.admitted:
         events.append(Event.ADMITTED)
     if life.phase is Phase.WAKING and life.admitted:
@@ -247,15 +386,19 @@ def _check(life: Life, event: Event, after: Life, actions: tuple[Action, ...]) -
     case = (life, event, after, actions)
     assert min(after.queued, after.inflight, after.suspects) >= 0, case
     held = life.queued + life.inflight + life.suspects
-    held += {Event.REQUEST: 1}.get(event, 0)
+    held += {Event.REQUEST: 1, Event.SUSPECT: 1}.get(event, 0)
     gone = {Event.ANSWERED: 1, Event.WITHDRAWN: 1, Event.SUSPECT_WITHDRAWN: 1}.get(event, 0)
     now_held = after.queued + after.inflight + after.suspects
     failing = {a for a in actions if a.name.startswith("FAIL")}
     assert failing or now_held == held - gone, case
     if Action.FORK in actions:
         assert after.admitted and after.worker == life.worker + 1, case
+        # A worker opens nothing before it has heard something.
+        assert actions[actions.index(Action.FORK) + 1].name.startswith(("SEND", "OPEN")), case
     if after.phase in (Phase.ASLEEP, Phase.FAILED):
         assert now_held == 0 and not after.admitted, case
+        # A replica is never forgotten.
+        assert not after.pinned or Action.ARM_RETRY in actions or after.phase is life.phase, case
     if after.phase is Phase.AWAKE:
         assert after.admitted, case
         # Nothing waits in the router for no reason.

@@ -33,6 +33,8 @@ def test_a_directory_answers_as_a_sorted_dict_would(
         found = directory.find(name)
         assert found == (Named(name, *counts[name]) if name in counts else None)
         assert directory.first_at_least(name) == sum(one < name for one in counts)
+    for prefix in (probe, probe[:1], probe[:1] + b"\xff", b"\xff", b""):
+        assert directory.count(prefix) == sum(one.startswith(prefix) for one in counts)
     for index in (-1, len(entries)):
         with pytest.raises(IndexError):
             directory[index]

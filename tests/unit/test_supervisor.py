@@ -1,142 +1,16 @@
 """The supervisor with workers of straw: what a caller sees when workers crash, stall and leave."""
 
 import asyncio
-import os
-import signal
-import socket
-from collections.abc import Callable, Mapping
 
 import pytest
 
 from router.capacity import Capacity
-from router.channel import HEADER
 from router.errors import NotFound, Overloaded, PoisonRequest, Unavailable
 from router.lifecycle import Phase
 from router.limits import INDEX_REQUESTS_MAX
-from router.processes import Exit
 from router.supervisor import Supervisor
-from router.wake import Wake
 from storage.errors import DataLoss
-from storage.log_format import Position
-from torpor.internal.v1 import frames_pb2 as frames
-
-QUERY = frames.WORK_KIND_QUERY
-
-
-class StrawZygote:
-    """Children are tasks of this loop; what a request says is what its worker does."""
-
-    def __init__(self) -> None:
-        self.spawned = 0
-        self.batches: list[int] = []
-        self.stalled = asyncio.Event()
-        self._ends: dict[int, Callable[[int], None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def spawn(
-        self,
-        role: str,
-        spec: Mapping[str, object],
-        child_end: socket.socket,
-        on_exit: Callable[[Exit], None],
-    ) -> int:
-        self.spawned += 1
-        end = socket.socket(fileno=os.dup(child_end.fileno()))
-        child_end.close()
-        end.setblocking(False)
-        task = asyncio.get_running_loop().create_task(self._live(end))
-
-        def left(status: int) -> None:
-            if not task.done():
-                task.cancel()
-            end.close()
-            on_exit(Exit(status, 0.01))
-
-        self._tasks.add(task)
-        self._ends[self.spawned] = left
-        task.add_done_callback(lambda t: None if t.cancelled() else left(_status(t)))
-        return self.spawned
-
-    def kill(self, token: int) -> None:
-        end = self._ends.pop(token, None)
-        if end is not None:
-            asyncio.get_running_loop().call_soon(end, signal.SIGKILL)
-
-    async def _live(self, end: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        ready = frames.Ready(manifest_version=1).SerializeToString()
-        await loop.sock_sendall(end, HEADER.pack(len(ready), 0) + ready)
-        buffer = b""
-        while True:
-            chunk = await loop.sock_recv(end, 1 << 16)
-            if not chunk:
-                return
-            buffer += chunk
-            count = 0
-            while len(buffer) >= HEADER.size:
-                length, number = HEADER.unpack_from(buffer)
-                body = buffer[HEADER.size : HEADER.size + length]
-                buffer = buffer[HEADER.size + length :]
-                count += 1
-                await self._answer(end, number, frames.Work.FromString(body))
-            self.batches.append(count)
-
-    async def _answer(self, end: socket.socket, number: int, work: frames.Work) -> None:
-        if work.kind == frames.WORK_KIND_CANCEL:
-            return
-        match work.request:
-            case b"poison":
-                raise RuntimeError
-            case b"truncated":
-                raise MemoryError
-            case b"stall":
-                await self.stalled.wait()
-        done = frames.Done(response=work.request, lsn=work.log_lsn).SerializeToString()
-        await asyncio.get_running_loop().sock_sendall(end, HEADER.pack(len(done), number) + done)
-
-
-def _status(task: asyncio.Task[None]) -> int:
-    error = task.exception()
-    if isinstance(error, MemoryError):
-        return signal.SIGBUS
-    return signal.SIGKILL if error is not None else 0
-
-
-class Owner:
-    name = "straw"
-
-    def __init__(self) -> None:
-        self.wakes = 0
-        self.rested = 0
-
-    def spec(self) -> dict[str, object]:
-        return {}
-
-    def position(self) -> tuple[int, Position]:
-        return 1, Position(1, 512, 7)
-
-    def forked(self) -> None: ...
-
-    def woke(self, wake: Wake) -> None:
-        self.wakes += 1
-
-    def manifest_released(self) -> None: ...
-
-    def left(self, awake_seconds: float, cpu_seconds: float) -> None: ...
-
-    def rests(self) -> None:
-        self.rested += 1
-
-
-Made = tuple[Supervisor, StrawZygote, Owner]
-
-
-def make(idle_seconds: float = 60.0, capacity: Capacity | None = None) -> Made:
-    owner, zygote = Owner(), StrawZygote()
-    capacity = capacity or Capacity(8, 1 << 40)
-    loop = asyncio.get_running_loop()
-    supervisor = Supervisor(owner, idle_seconds, zygote, capacity, loop)
-    return supervisor, zygote, owner
+from tests.unit.straw import QUERY, make
 
 
 async def outcome(supervisor: Supervisor, body: bytes) -> object:

@@ -12,7 +12,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from torpor.cli.connection import DEFAULT_ADDRESS, Connection
+from torpor.cli.connection import Connection
+from torpor.cli.endpoint import add_endpoint, endpoint_of
 from torpor.cli.errors import CommandError, UsageError
 from torpor.cli.screen import Screen, printable
 
@@ -42,12 +43,7 @@ class Parser(argparse.ArgumentParser):
 
     def _add_common(self) -> None:
         group = self.add_argument_group("common options")
-        group.add_argument(
-            "--server",
-            metavar="HOST:PORT",
-            default=os.environ.get("TORPOR_SERVER") or DEFAULT_ADDRESS,
-            help=f"default: the variable TORPOR_SERVER, else {DEFAULT_ADDRESS}",
-        )
+        add_endpoint(group)
         group.add_argument(
             "--timeout",
             metavar="SECONDS",
@@ -86,7 +82,7 @@ def run(parser: Parser, arguments: Sequence[str], work: Work | None = None) -> i
     work = work or options.work
     screen = Screen(as_json=options.json)
     try:
-        with Connection(options.server, options.timeout) as connection:
+        with Connection(endpoint_of(options), options.timeout) as connection:
             work(options, connection, screen)
         sys.stdout.flush()
     except UsageError as error:
@@ -141,6 +137,11 @@ def positive_number(text: str) -> float:
 def count(text: str) -> int:
     """An argument's type: a whole number from 1, as messages can hold it."""
     return _whole(text, 1, 2**32 - 1)
+
+
+def whole_number(text: str) -> int:
+    """An argument's type: a whole number from 0, as messages can hold it."""
+    return _whole(text, 0, 2**32 - 1)
 
 
 def log_number(text: str) -> int:

@@ -9,18 +9,24 @@ from typing import Self, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from torpor.cli.endpoint import DEFAULT_ADDRESS, Endpoint
 from torpor.cli.errors import CallFailed
 from torpor.v1 import control_pb2_grpc, data_pb2, data_pb2_grpc
-
-DEFAULT_ADDRESS = "127.0.0.1:7700"
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
-# The server bounds messages; a second bound here could only refuse what it allows.
-_OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 # How grpc says that nobody was reached, as opposed to a server that answers UNAVAILABLE.
 _UNREACHED = ("failed to connect", "dns resolution failed", "name resolution", "no such host")
+# And how it says that somebody was, and why they did not come to terms.
+_AT_ODDS = {
+    "certificate_verify_failed": "has a certificate that nobody trusted here has signed; name its "
+    "authority with --ca or TORPOR_CA.",
+    "not in peer certificate": "has a certificate for other names than this one.",
+    "wrong_version_number": "does not speak TLS; leave out --tls, --ca and https://.",
+    "socket closed": "closed the connection. It may want TLS, for which --tls asks, or a certificate of "
+    "this client's, for which there is --client-certificate.",
+}
 
 
 @dataclass(slots=True)
@@ -48,12 +54,13 @@ class Outcome:
 class Connection:
     """Talks to one server. Every call has the same timeout and adds to the outcome."""
 
-    def __init__(self, address: str, timeout_seconds: float) -> None:
-        """Connects with the first call, not here."""
-        self.address = address
+    def __init__(self, endpoint: Endpoint, timeout_seconds: float) -> None:
+        """Connects with the first call, not here; raises CommandError for a bad file of TLS."""
+        self.address = endpoint.address
         self.timeout_seconds = timeout_seconds
         self.outcome = Outcome()
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self._metadata = endpoint.metadata
+        self._channel = endpoint.channel()
         self.control = control_pb2_grpc.ControlServiceStub(self._channel)
         self.data = data_pb2_grpc.DataServiceStub(self._channel)
 
@@ -63,7 +70,9 @@ class Connection:
         """The answer to one call; raises CallFailed."""
         began = time.perf_counter()
         try:
-            response, call = method.with_call(request, timeout=self.timeout_seconds)
+            response, call = method.with_call(
+                request, timeout=self.timeout_seconds, metadata=self._metadata
+            )
         except grpc.RpcError as error:
             raise self.failure(error) from None
         self.outcome.add((time.perf_counter() - began) * 1e3, call.initial_metadata())
@@ -73,19 +82,25 @@ class Connection:
         self, request: data_pb2.UpsertRequest
     ) -> "grpc.CallFuture[data_pb2.UpsertResponse]":
         """Sends vectors without waiting for the answer; see `failure` for what it may raise."""
-        return self.data.Upsert.future(request, timeout=self.timeout_seconds)
+        return self.data.Upsert.future(
+            request, timeout=self.timeout_seconds, metadata=self._metadata
+        )
 
     def failure(self, error: grpc.RpcError) -> CallFailed:
         """What a failed call means, in words for the user."""
         code, details = error.code(), error.details() or "the server gave no reason"
-        if code is grpc.StatusCode.UNAVAILABLE and any(
-            sign in details.lower() for sign in _UNREACHED
-        ):
+        said = details.lower()
+        if code is grpc.StatusCode.UNAVAILABLE and any(sign in said for sign in _UNREACHED):
+            for sign, reason in _AT_ODDS.items():
+                if sign in said:
+                    return CallFailed(code, f"the server at {self.address} {reason}")
             return CallFailed(
                 code,
                 f"no server answers at {self.address}. Start one with `torpor serve --data ./data "
                 f"--listen {DEFAULT_ADDRESS}`, or name another with --server or TORPOR_SERVER.",
             )
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            details += " Give a key with --api-key or TORPOR_API_KEY."
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             details = f"no answer within {self.timeout_seconds:g} s; --timeout allows more"
         return CallFailed(code, f"{code.name}: {' '.join(details.split())}")

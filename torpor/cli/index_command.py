@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator, Sequence
 
+from torpor.cli import capacity_options
 from torpor.cli.command import Parser, Work, add_yes, confirm, count, family, positive_number, run
 from torpor.cli.connection import Connection
 from torpor.cli.index_report import report
@@ -68,24 +69,29 @@ def _list() -> tuple[Parser, Work]:
 def _create() -> tuple[Parser, Work]:
     def work(options: argparse.Namespace, connection: Connection, screen: Screen) -> None:
         sparse = options.sparse
-        metric = options.metric or ("dotproduct" if sparse else "cosine")
+        metric = (options.metric or "unspecified").upper()
         request = control.CreateIndexRequest(
             name=options.name,
             dimension=options.dimension,
-            metric=control.Metric.Value(f"METRIC_{metric.upper()}"),
+            metric=control.Metric.Value(f"METRIC_{metric}"),
             spec=control.Spec(cloud=options.cloud, region=options.region),
             deletion_protection=options.protect,
             tags=dict(options.tag),
             idle_seconds=options.idle_seconds,
-            vector_type=control.VECTOR_TYPE_SPARSE if sparse else control.VECTOR_TYPE_DENSE,
+            vector_type=control.VECTOR_TYPE_SPARSE if sparse else control.VECTOR_TYPE_UNSPECIFIED,
+            source_collection=options.from_collection,
         )
+        capacity_options.create_with(request, options)
         _show(connection.call(connection.control.CreateIndex, request).index, screen)
 
     parser = Parser(
         "torpor index create",
-        "Create an empty index. It is durable and asleep when the command returns.",
+        "Create an index, empty or with what a collection keeps. It is durable when the command "
+        "returns, and asleep unless it has replicas.",
         "torpor index create docs --dimension 384",
         "torpor index create words --sparse --idle-seconds 10 --tag team=search",
+        "torpor index create busy --dimension 384 --replicas 2",
+        "torpor index create docs --from-collection docs-in-may",
     )
     parser.add_argument("name", metavar="NAME", help="1 to 45 of a-z, 0-9 and '-'")
     kind = parser.add_mutually_exclusive_group(required=True)
@@ -93,16 +99,21 @@ def _create() -> tuple[Parser, Work]:
         "--dimension", metavar="D", type=count, default=0, help="number of values in each vector"
     )
     kind.add_argument("--sparse", action="store_true", help="its vectors are sparse")
+    kind.add_argument(
+        "--from-collection", metavar="COLLECTION", default="", help="with what it keeps"
+    )
     parser.add_argument(
         "--metric",
         choices=_METRICS,
-        help="how closeness is measured (default cosine; dotproduct with --sparse)",
+        help="how closeness is measured (default: the collection's; else cosine, or dotproduct with "
+        "--sparse)",
     )
     parser.add_argument("--cloud", default="", help="default local")
     parser.add_argument("--region", default="", help="default default")
     _add_idle_seconds(parser)
     parser.add_argument("--tag", metavar="KEY=VALUE", type=_tag, action="append", default=[])
     parser.add_argument("--protect", action="store_true", help="refuse to delete it")
+    capacity_options.add_to_create(parser)
     return parser, work
 
 
@@ -128,6 +139,7 @@ def _configure() -> tuple[Parser, Work]:
             tags=dict(options.tag),
             idle_seconds=options.idle_seconds,
         )
+        capacity_options.configure_with(request, options, connection)
         _show(connection.call(connection.control.ConfigureIndex, request).index, screen)
 
     parser = Parser(
@@ -135,6 +147,7 @@ def _configure() -> tuple[Parser, Work]:
         "Change the settings of an index that can change. What is not named stays as it is.",
         "torpor index configure docs --idle-seconds 5 --no-protect",
         "torpor index configure docs --tag team=search --tag old=",
+        "torpor index configure docs --replicas 3",
     )
     parser.add_argument("name", metavar="NAME")
     _add_idle_seconds(parser)
@@ -152,6 +165,7 @@ def _configure() -> tuple[Parser, Work]:
         default=None,
         help="turn deletion protection on or off",
     )
+    capacity_options.add_to_configure(parser)
     return parser, work
 
 

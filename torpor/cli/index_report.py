@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from torpor.cli.messages import word
-from torpor.cli.screen import Screen
+from torpor.cli.screen import Screen, counted
 from torpor.v1 import control_pb2 as control
 
 
@@ -17,16 +17,32 @@ def report(index: control.Index, screen: Screen) -> None:
 
 def _settings(index: control.Index) -> dict[str, str]:
     sparse = index.vector_type == control.VECTOR_TYPE_SPARSE
-    return {
+    dedicated = index.read_capacity.mode == control.CAPACITY_MODE_DEDICATED
+    facts = {
         "state": word(control.State.DESCRIPTOR, index.state),
+        "host": index.host,
+        "read capacity": _capacity(index.read_capacity) if dedicated else "on demand",
         "vectors": "sparse" if sparse else f"{index.dimension:,} dimensions",
         "metric": word(control.Metric.DESCRIPTOR, index.metric),
-        "falls asleep after": f"{index.idle_seconds:g} s",
+        "falls asleep after": "never" if dedicated else f"{index.idle_seconds:g} s",
         "protected": "yes" if index.deletion_protection else "no",
         "tags": ", ".join(f"{key}={value}" for key, value in sorted(index.tags.items())) or "none",
         "lives in": f"{index.spec.cloud}/{index.spec.region}/{index.id}",
         "created": _time(index.created.ToDatetime()),
     }
+    if index.HasField("pod"):
+        facts["pods"] = f"{index.pod.pod_type} in {index.pod.environment}"
+    if index.schema.filterable:
+        facts["filters may use"] = ", ".join(index.schema.filterable)
+    if index.source_collection:
+        facts["made of the collection"] = index.source_collection
+    return facts
+
+
+def _capacity(capacity: control.ReadCapacity) -> str:
+    awake = f"{capacity.current_replicas} of {counted(capacity.replicas, 'replica')} awake"
+    trouble = f": {capacity.error_message}" if capacity.error_message else ""
+    return f"{awake}, {word(control.CapacityState.DESCRIPTOR, capacity.state)}{trouble}"
 
 
 def _cost(cost: control.Cost) -> dict[str, str]:

@@ -6,8 +6,14 @@ The control plane: the indexes of a server, their life and their cost.
 Every call is unary. A call may carry a deadline and may be cancelled; both are honoured. Besides
 the codes named at each rpc, any call can fail with
   INVALID_ARGUMENT    the request breaks a bound given at one of its fields; nothing has changed
+  UNAUTHENTICATED     the server wants an API key, in the call metadata `api-key`, and the call has
+                      none, or one that is not its
+  PERMISSION_DENIED   the key is not for this rpc, or not for this index, which need not exist
   DEADLINE_EXCEEDED   the caller's deadline passed first
   UNAVAILABLE         the server is starting or shutting down; try again
+
+Where a server has API keys, listing and describing take any of them, and everything else here one
+with the scope admin. A key may be for some indexes only: by their names, also before they exist.
 """
 
 from collections import abc as _abc
@@ -212,7 +218,8 @@ class ReadCapacity(_message.Message):
     """Default: as it is, or on demand."""
     replicas: _builtins.int
     """Workers always awake, of a dedicated index; each answers whole queries, all read the same files.
-    Default 1. With 0 no worker is kept awake, and reading fails with FAILED_PRECONDITION.
+    Default 1. With 0 there is no worker, and reading fails with FAILED_PRECONDITION; writing and
+    counting go on. The replicas of all indexes are at most one fewer than the server's workers.
     """
     node_type: _builtins.str
     """Kept for clients that send one, and without effect: "b1" or "t1". Default "b1"."""
@@ -674,8 +681,9 @@ class CreateIndexRequest(_message.Message):
     vector_type: Global___VectorType.ValueType
     """Default VECTOR_TYPE_DENSE."""
     source_collection: _builtins.str
-    """Creates the index with what a collection of the same dimension, metric and vector type holds.
-    Dimension and metric that are left out are the collection's.
+    """Creates the index with what a collection of the same dimension and vector type holds: records,
+    namespaces and their schemas. LSNs go on from the collection's. Of dimension, metric and schema,
+    what is left out is the collection's. An index with pods takes one of its own environment only.
     """
     @_builtins.property
     def spec(self) -> Global___Spec:

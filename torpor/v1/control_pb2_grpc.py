@@ -100,16 +100,17 @@ class ControlServiceServicer(object):
         """Creates an index, empty or with what a collection holds. When it returns, the index is durable and
         ready for every data call; it is asleep, or its dedicated replicas are waking. Fails with
         ALREADY_EXISTS when an index has this name, NOT_FOUND when there is no such collection,
-        RESOURCE_EXHAUSTED when the disk is full or the server has not as many workers as the read
-        capacity asks for (nothing is left behind).
+        RESOURCE_EXHAUSTED when the disk is full, the server has given all its addresses to indexes, or has
+        not as many workers as the read capacity asks for (nothing is left behind).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListIndexes(self, request, context):
-        """Lists indexes by name, in byte order, a page at a time. Wakes nothing. A page sees the indexes
-        that exist when it is asked for: one created or deleted between two pages may be missed or seen.
+        """Lists indexes by name, in byte order, a page at a time; with a key for some indexes, these only.
+        Wakes nothing. A page sees the indexes that exist when it is asked for: one created or deleted
+        between two pages may be missed or seen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,7 +146,8 @@ class ControlServiceServicer(object):
 
     def WakeIndex(self, request, context):
         """Wakes an index ahead of its first query. When it returns, a worker has opened the index and
-        answered; the idle clock starts. An index that is awake stays awake, its idle clock reset.
+        answered; the idle clock starts. An index that is awake stays awake, its idle clock reset. Of one
+        with dedicated replicas, all have answered; of one with 0 replicas, none can: FAILED_PRECONDITION.
         Fails with NOT_FOUND, DATA_LOSS (the stored data is damaged; the message names the file) and
         RESOURCE_EXHAUSTED (no worker can be admitted before the deadline).
         """
@@ -165,9 +167,12 @@ class ControlServiceServicer(object):
 
     def CreateCollection(self, request, context):
         """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
-        the same records, and stays when the index is deleted. When it returns, the collection is durable
-        and ready. Wakes nothing. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a
-        collection has this name, RESOURCE_EXHAUSTED when the disk is full (nothing is left behind).
+        the same records, and stays when the index is deleted. It holds every write that was acknowledged
+        before the call, and may hold some that were acknowledged during it. When it returns, the
+        collection is durable and ready. Wakes nothing: what is still in the log is folded first, which takes
+        until a builder is free, and up to a second then. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
+        has this name, RESOURCE_EXHAUSTED when the disk is full, DATA_LOSS when the index is damaged
+        (nothing is left behind).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

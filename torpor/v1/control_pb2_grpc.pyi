@@ -6,8 +6,14 @@ The control plane: the indexes of a server, their life and their cost.
 Every call is unary. A call may carry a deadline and may be cancelled; both are honoured. Besides
 the codes named at each rpc, any call can fail with
   INVALID_ARGUMENT    the request breaks a bound given at one of its fields; nothing has changed
+  UNAUTHENTICATED     the server wants an API key, in the call metadata `api-key`, and the call has
+                      none, or one that is not its
+  PERMISSION_DENIED   the key is not for this rpc, or not for this index, which need not exist
   DEADLINE_EXCEEDED   the caller's deadline passed first
   UNAVAILABLE         the server is starting or shutting down; try again
+
+Where a server has API keys, listing and describing take any of them, and everything else here one
+with the scope admin. A key may be for some indexes only: by their names, also before they exist.
 """
 
 from collections import abc as _abc
@@ -44,12 +50,13 @@ class ControlServiceStub:
     """Creates an index, empty or with what a collection holds. When it returns, the index is durable and
     ready for every data call; it is asleep, or its dedicated replicas are waking. Fails with
     ALREADY_EXISTS when an index has this name, NOT_FOUND when there is no such collection,
-    RESOURCE_EXHAUSTED when the disk is full or the server has not as many workers as the read
-    capacity asks for (nothing is left behind).
+    RESOURCE_EXHAUSTED when the disk is full, the server has given all its addresses to indexes, or has
+    not as many workers as the read capacity asks for (nothing is left behind).
     """
     ListIndexes: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListIndexesRequest, _control_pb2.ListIndexesResponse]
-    """Lists indexes by name, in byte order, a page at a time. Wakes nothing. A page sees the indexes
-    that exist when it is asked for: one created or deleted between two pages may be missed or seen.
+    """Lists indexes by name, in byte order, a page at a time; with a key for some indexes, these only.
+    Wakes nothing. A page sees the indexes that exist when it is asked for: one created or deleted
+    between two pages may be missed or seen.
     """
     DescribeIndex: _grpc.UnaryUnaryMultiCallable[_control_pb2.DescribeIndexRequest, _control_pb2.DescribeIndexResponse]
     """Describes one index: its settings, its state and what it has cost so far. Wakes nothing.
@@ -69,7 +76,8 @@ class ControlServiceStub:
     """
     WakeIndex: _grpc.UnaryUnaryMultiCallable[_control_pb2.WakeIndexRequest, _control_pb2.WakeIndexResponse]
     """Wakes an index ahead of its first query. When it returns, a worker has opened the index and
-    answered; the idle clock starts. An index that is awake stays awake, its idle clock reset.
+    answered; the idle clock starts. An index that is awake stays awake, its idle clock reset. Of one
+    with dedicated replicas, all have answered; of one with 0 replicas, none can: FAILED_PRECONDITION.
     Fails with NOT_FOUND, DATA_LOSS (the stored data is damaged; the message names the file) and
     RESOURCE_EXHAUSTED (no worker can be admitted before the deadline).
     """
@@ -81,9 +89,12 @@ class ControlServiceStub:
     """
     CreateCollection: _grpc.UnaryUnaryMultiCallable[_control_pb2.CreateCollectionRequest, _control_pb2.CreateCollectionResponse]
     """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
-    the same records, and stays when the index is deleted. When it returns, the collection is durable
-    and ready. Wakes nothing. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a
-    collection has this name, RESOURCE_EXHAUSTED when the disk is full (nothing is left behind).
+    the same records, and stays when the index is deleted. It holds every write that was acknowledged
+    before the call, and may hold some that were acknowledged during it. When it returns, the
+    collection is durable and ready. Wakes nothing: what is still in the log is folded first, which takes
+    until a builder is free, and up to a second then. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
+    has this name, RESOURCE_EXHAUSTED when the disk is full, DATA_LOSS when the index is damaged
+    (nothing is left behind).
     """
     ListCollections: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListCollectionsRequest, _control_pb2.ListCollectionsResponse]
     """Lists all collections by name, in byte order."""
@@ -101,12 +112,13 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """Creates an index, empty or with what a collection holds. When it returns, the index is durable and
     ready for every data call; it is asleep, or its dedicated replicas are waking. Fails with
     ALREADY_EXISTS when an index has this name, NOT_FOUND when there is no such collection,
-    RESOURCE_EXHAUSTED when the disk is full or the server has not as many workers as the read
-    capacity asks for (nothing is left behind).
+    RESOURCE_EXHAUSTED when the disk is full, the server has given all its addresses to indexes, or has
+    not as many workers as the read capacity asks for (nothing is left behind).
     """
     ListIndexes: _aio.UnaryUnaryMultiCallable[_control_pb2.ListIndexesRequest, _control_pb2.ListIndexesResponse]  # type: ignore[assignment]
-    """Lists indexes by name, in byte order, a page at a time. Wakes nothing. A page sees the indexes
-    that exist when it is asked for: one created or deleted between two pages may be missed or seen.
+    """Lists indexes by name, in byte order, a page at a time; with a key for some indexes, these only.
+    Wakes nothing. A page sees the indexes that exist when it is asked for: one created or deleted
+    between two pages may be missed or seen.
     """
     DescribeIndex: _aio.UnaryUnaryMultiCallable[_control_pb2.DescribeIndexRequest, _control_pb2.DescribeIndexResponse]  # type: ignore[assignment]
     """Describes one index: its settings, its state and what it has cost so far. Wakes nothing.
@@ -126,7 +138,8 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """
     WakeIndex: _aio.UnaryUnaryMultiCallable[_control_pb2.WakeIndexRequest, _control_pb2.WakeIndexResponse]  # type: ignore[assignment]
     """Wakes an index ahead of its first query. When it returns, a worker has opened the index and
-    answered; the idle clock starts. An index that is awake stays awake, its idle clock reset.
+    answered; the idle clock starts. An index that is awake stays awake, its idle clock reset. Of one
+    with dedicated replicas, all have answered; of one with 0 replicas, none can: FAILED_PRECONDITION.
     Fails with NOT_FOUND, DATA_LOSS (the stored data is damaged; the message names the file) and
     RESOURCE_EXHAUSTED (no worker can be admitted before the deadline).
     """
@@ -138,9 +151,12 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """
     CreateCollection: _aio.UnaryUnaryMultiCallable[_control_pb2.CreateCollectionRequest, _control_pb2.CreateCollectionResponse]  # type: ignore[assignment]
     """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
-    the same records, and stays when the index is deleted. When it returns, the collection is durable
-    and ready. Wakes nothing. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a
-    collection has this name, RESOURCE_EXHAUSTED when the disk is full (nothing is left behind).
+    the same records, and stays when the index is deleted. It holds every write that was acknowledged
+    before the call, and may hold some that were acknowledged during it. When it returns, the
+    collection is durable and ready. Wakes nothing: what is still in the log is folded first, which takes
+    until a builder is free, and up to a second then. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
+    has this name, RESOURCE_EXHAUSTED when the disk is full, DATA_LOSS when the index is damaged
+    (nothing is left behind).
     """
     ListCollections: _aio.UnaryUnaryMultiCallable[_control_pb2.ListCollectionsRequest, _control_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """Lists all collections by name, in byte order."""
@@ -161,8 +177,8 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates an index, empty or with what a collection holds. When it returns, the index is durable and
         ready for every data call; it is asleep, or its dedicated replicas are waking. Fails with
         ALREADY_EXISTS when an index has this name, NOT_FOUND when there is no such collection,
-        RESOURCE_EXHAUSTED when the disk is full or the server has not as many workers as the read
-        capacity asks for (nothing is left behind).
+        RESOURCE_EXHAUSTED when the disk is full, the server has given all its addresses to indexes, or has
+        not as many workers as the read capacity asks for (nothing is left behind).
         """
 
     @_abc_1.abstractmethod
@@ -171,8 +187,9 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.ListIndexesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.ListIndexesResponse, _abc.Awaitable[_control_pb2.ListIndexesResponse]]:
-        """Lists indexes by name, in byte order, a page at a time. Wakes nothing. A page sees the indexes
-        that exist when it is asked for: one created or deleted between two pages may be missed or seen.
+        """Lists indexes by name, in byte order, a page at a time; with a key for some indexes, these only.
+        Wakes nothing. A page sees the indexes that exist when it is asked for: one created or deleted
+        between two pages may be missed or seen.
         """
 
     @_abc_1.abstractmethod
@@ -216,7 +233,8 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.WakeIndexResponse, _abc.Awaitable[_control_pb2.WakeIndexResponse]]:
         """Wakes an index ahead of its first query. When it returns, a worker has opened the index and
-        answered; the idle clock starts. An index that is awake stays awake, its idle clock reset.
+        answered; the idle clock starts. An index that is awake stays awake, its idle clock reset. Of one
+        with dedicated replicas, all have answered; of one with 0 replicas, none can: FAILED_PRECONDITION.
         Fails with NOT_FOUND, DATA_LOSS (the stored data is damaged; the message names the file) and
         RESOURCE_EXHAUSTED (no worker can be admitted before the deadline).
         """
@@ -240,9 +258,12 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.CreateCollectionResponse, _abc.Awaitable[_control_pb2.CreateCollectionResponse]]:
         """Keeps what an index holds now, as a collection: it needs no room of its own while the index keeps
-        the same records, and stays when the index is deleted. When it returns, the collection is durable
-        and ready. Wakes nothing. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a
-        collection has this name, RESOURCE_EXHAUSTED when the disk is full (nothing is left behind).
+        the same records, and stays when the index is deleted. It holds every write that was acknowledged
+        before the call, and may hold some that were acknowledged during it. When it returns, the
+        collection is durable and ready. Wakes nothing: what is still in the log is folded first, which takes
+        until a builder is free, and up to a second then. Fails with NOT_FOUND when there is no such index, ALREADY_EXISTS when a collection
+        has this name, RESOURCE_EXHAUSTED when the disk is full, DATA_LOSS when the index is damaged
+        (nothing is left behind).
         """
 
     @_abc_1.abstractmethod

@@ -3,9 +3,10 @@
 isort:skip_file
 The data plane: the vectors of one index.
 
-The index is named by the call metadata `torpor-index` or by the request's field `index`; naming
-two different ones is INVALID_ARGUMENT. The same methods also answer under the service name
-`VectorService`.
+The index is named by the call metadata `torpor-index`, by the request's field `index`, or by the
+address that the call is sent to, its `host` (see Index); naming two different ones is
+INVALID_ARGUMENT. The same methods also answer under the service name `VectorService`, where the
+metadata `service-name` names the index as well.
 
 A write is acknowledged when it is on disk, and seen by every query that starts afterwards, whether
 the index is awake or asleep. Writing wakes nothing, except a write whose answer depends on what is
@@ -32,7 +33,8 @@ A filter is an object whose keys are metadata fields, all of which must match:
   {"field": {"$exists": true}}                   the record has the field, or with false has not
   {"$and": [filter, ...]}, {"$or": [...]}        all of the filters, one of the filters
 Several operators of one field must all match. At most 16 levels of $and and $or, 1,000 conditions
-and 10,000 values. Where a namespace has a schema, filters may use its fields only.
+and 10,000 values. Where a namespace has a schema, filters may use its fields only; elsewhere those of
+the index's schema, if that names any.
 
 Lists come in pages. A page's token names its last entry, so pages hold nothing twice, and miss
 nothing that existed throughout; what is written meanwhile may be seen or not. A token works with
@@ -40,7 +42,12 @@ the request it came from, however often, also after a restart; any other is INVA
 
 Besides the codes named at each rpc, any call can fail with
   INVALID_ARGUMENT    a bound given at one of the request's fields is broken; nothing was written
-  NOT_FOUND           there is no index of this name
+  UNAUTHENTICATED     the server wants an API key, in the call metadata `api-key`, and the call has
+                      none, or one that is not its
+  PERMISSION_DENIED   the key has not the scope read, or write, that the rpc wants, or is not for
+                      this index, which need not exist
+  NOT_FOUND           there is no index of this name, or at this address
+  FAILED_PRECONDITION the index has 0 dedicated replicas: it can be written, counted, and not read
   RESOURCE_EXHAUSTED  a queue, the disk or the limit on workers is full; try again later
   DEADLINE_EXCEEDED   the caller's deadline passed; a write may still be committed
   CANCELLED           the caller cancelled; a write may still be committed
@@ -77,7 +84,7 @@ class SparseValues(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def indices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Places, none twice; at most 1,000. They come back in ascending order."""
+        """Places in ascending order, none twice; at most 1,000."""
 
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
@@ -278,7 +285,7 @@ class DeleteRequest(_message.Message):
     def filter(self) -> _struct_pb2.Struct:
         """Deletes the records that match; not empty. Wakes nothing: which records match is decided by the
         deletion's place in the order of writes, and worked out when the index is next read or folded.
-        A filter that the namespace's schema forbids deletes nothing.
+        A filter that the schema of the namespace or index forbids deletes nothing.
         """
 
     def __init__(
@@ -1223,7 +1230,7 @@ class ListNamespacesResponse(_message.Message):
     PAGINATION_FIELD_NUMBER: _builtins.int
     TOTAL_COUNT_FIELD_NUMBER: _builtins.int
     total_count: _builtins.int
-    """Namespaces in the index, also those of other pages and prefixes."""
+    """Namespaces that start with the prefix, also those of other pages."""
     @_builtins.property
     def namespaces(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamespaceDescription]:
         """In byte order of their names; the default namespace is listed as "__default__", first."""
@@ -1373,7 +1380,9 @@ class CreateNamespaceRequest(_message.Message):
     """The index, where call metadata does not name it."""
     @_builtins.property
     def schema(self) -> Global___MetadataSchema:
-        """The fields that filters may use, each of 1 to 64 bytes; not empty. Without a schema, all."""
+        """The fields that filters may use, each of 1 to 64 bytes; not empty. Without a schema, those
+        that the index's schema names; all, if it names none.
+        """
 
     def __init__(
         self,

@@ -3,9 +3,10 @@
 isort:skip_file
 The data plane: the vectors of one index.
 
-The index is named by the call metadata `torpor-index` or by the request's field `index`; naming
-two different ones is INVALID_ARGUMENT. The same methods also answer under the service name
-`VectorService`.
+The index is named by the call metadata `torpor-index`, by the request's field `index`, or by the
+address that the call is sent to, its `host` (see Index); naming two different ones is
+INVALID_ARGUMENT. The same methods also answer under the service name `VectorService`, where the
+metadata `service-name` names the index as well.
 
 A write is acknowledged when it is on disk, and seen by every query that starts afterwards, whether
 the index is awake or asleep. Writing wakes nothing, except a write whose answer depends on what is
@@ -32,7 +33,8 @@ A filter is an object whose keys are metadata fields, all of which must match:
   {"field": {"$exists": true}}                   the record has the field, or with false has not
   {"$and": [filter, ...]}, {"$or": [...]}        all of the filters, one of the filters
 Several operators of one field must all match. At most 16 levels of $and and $or, 1,000 conditions
-and 10,000 values. Where a namespace has a schema, filters may use its fields only.
+and 10,000 values. Where a namespace has a schema, filters may use its fields only; elsewhere those of
+the index's schema, if that names any.
 
 Lists come in pages. A page's token names its last entry, so pages hold nothing twice, and miss
 nothing that existed throughout; what is written meanwhile may be seen or not. A token works with
@@ -40,7 +42,12 @@ the request it came from, however often, also after a restart; any other is INVA
 
 Besides the codes named at each rpc, any call can fail with
   INVALID_ARGUMENT    a bound given at one of the request's fields is broken; nothing was written
-  NOT_FOUND           there is no index of this name
+  UNAUTHENTICATED     the server wants an API key, in the call metadata `api-key`, and the call has
+                      none, or one that is not its
+  PERMISSION_DENIED   the key has not the scope read, or write, that the rpc wants, or is not for
+                      this index, which need not exist
+  NOT_FOUND           there is no index of this name, or at this address
+  FAILED_PRECONDITION the index has 0 dedicated replicas: it can be written, counted, and not read
   RESOURCE_EXHAUSTED  a queue, the disk or the limit on workers is full; try again later
   DEADLINE_EXCEEDED   the caller's deadline passed; a write may still be committed
   CANCELLED           the caller cancelled; a write may still be committed

@@ -45,9 +45,7 @@ def test_an_update_does_both(index, stored):
 
 def test_an_update_is_seen_by_filters(index, stored):
     index.update(id="1", set_metadata={"genre": "horror"}, namespace=stored)
-    answer = index.query(
-        vector=[1.0, 0.0], top_k=10, namespace=stored, filter={"genre": "horror"}
-    )
+    answer = index.query(vector=[1.0, 0.0], top_k=10, namespace=stored, filter={"genre": "horror"})
     assert [match.id for match in answer.matches] == ["1"]
 
 

@@ -90,7 +90,10 @@ def test_an_index_from_a_collection_that_does_not_fit_is_refused(
     status = 404 if "not found" in text else 400
     with refused(status, text):
         pc.create_index(
-            name=name, dimension=2, metric="cosine", spec=PodSpec(**({"environment": PLACE} | settings))
+            name=name,
+            dimension=2,
+            metric="cosine",
+            spec=PodSpec(**({"environment": PLACE} | settings)),
         )
 
 

@@ -41,7 +41,8 @@ def test_a_schema_is_kept(pc, described):
     field = found.schema.fields["embedding"]
     assert type(field).__name__ == "DenseVectorField"
     assert (field.dimension, field.metric) == (2, "cosine")
-    assert found.deployment.deployment_type == "managed" and found.deployment.cloud == "aws"
+    assert type(found.deployment).__name__ == "ManagedDeployment"
+    assert found.deployment.cloud == "aws"
     assert found.status.ready and found.deletion_protection == "disabled"
 
 

@@ -57,8 +57,10 @@ CASES = [
         {"$and": [{"seen": True}, {"$or": [{"genre": "horror"}, {"genre": "comedy"}]}]},
         {"alien"},
     ),
-    ({"$or": [{"$and": [{"genre": "drama"}, {"seen": True}]}, {"tags": "space"}]},
-     {"alien", "casablanca"}),
+    (
+        {"$or": [{"$and": [{"genre": "drama"}, {"seen": True}]}, {"tags": "space"}]},
+        {"alien", "casablanca"},
+    ),
     ({"missing": "anything"}, set()),
     ({"missing": {"$ne": "anything"}}, EVERY),
 ]

@@ -28,7 +28,9 @@ def test_ids_of_a_prefix_are_listed(listed):
     assert [name for page in found for name in page] == [
         name for name in NAMES if name.startswith("img#7")
     ]
-    assert not [name for page in pages(listed.list(prefix="x", namespace="listed")) for name in page]
+    assert not [
+        name for page in pages(listed.list(prefix="x", namespace="listed")) for name in page
+    ]
 
 
 @pytest.mark.parametrize("limit", [1, 7, 50, 100])
@@ -205,9 +207,7 @@ def test_a_namespace_is_made(index, namespace):
 def test_a_schema_says_what_can_be_filtered_by(index, namespace):
     index.create_namespace(name=namespace, schema={"fields": {"genre": {"filterable": True}}})
     index.upsert(vectors=[("a", [1.0, 1.0], {"genre": "x", "n": 1})], namespace=namespace)
-    answer = index.query(
-        vector=[1.0, 1.0], top_k=1, namespace=namespace, filter={"genre": "x"}
-    )
+    answer = index.query(vector=[1.0, 1.0], top_k=1, namespace=namespace, filter={"genre": "x"})
     assert len(answer.matches) == 1
     with refused(400, "n"):
         index.query(vector=[1.0, 1.0], top_k=1, namespace=namespace, filter={"n": 1})

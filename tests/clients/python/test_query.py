@@ -33,8 +33,15 @@ def test_cosine_scores(points):
     [
         ("dotproduct", [("c", 4.0), ("b", 3.0), ("a", 1.0), ("d", -1.0)]),
         ("euclidean", [("b", 1.0), ("c", 1.0), ("a", 4.0), ("d", 8.0)]),
-        ("cosine", [("b", 3 / math.sqrt(10)), ("c", 2 / math.sqrt(5)), ("a", 1 / math.sqrt(5)),
-                    ("d", -1 / math.sqrt(5))]),
+        (
+            "cosine",
+            [
+                ("b", 3 / math.sqrt(10)),
+                ("c", 2 / math.sqrt(5)),
+                ("a", 1 / math.sqrt(5)),
+                ("d", -1 / math.sqrt(5)),
+            ],
+        ),
     ],
 )
 def test_every_metric_scores_and_orders(make_index, name, metric, expected):
@@ -194,9 +201,7 @@ def test_a_sparse_index_is_queried_by_terms(sparse, namespace):
     question = {"indices": [1, 3], "values": [1.0, 0.5]}
     answer = sparse.query(sparse_vector=question, top_k=3, namespace=namespace)
     assert scores(answer) == {"a": 1.25, "b": 0.5}
-    answer = sparse.query(
-        sparse_vector=question, top_k=1, namespace=namespace, include_values=True
-    )
+    answer = sparse.query(sparse_vector=question, top_k=1, namespace=namespace, include_values=True)
     assert list(answer.matches[0].sparse_values.values) == [1.0, 0.5]
     assert not answer.matches[0].values
     by_id = sparse.query(id="a", top_k=3, namespace=namespace)

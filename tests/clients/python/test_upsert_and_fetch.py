@@ -49,9 +49,7 @@ def test_the_default_namespace_needs_no_name(index):
 
 def test_batches_are_sent_one_by_one(index, namespace):
     vectors = [(f"{number:03}", [1.0, float(number)]) for number in range(95)]
-    answer = index.upsert(
-        vectors=vectors, namespace=namespace, batch_size=10, show_progress=False
-    )
+    answer = index.upsert(vectors=vectors, namespace=namespace, batch_size=10, show_progress=False)
     assert answer.upserted_count == 95
     assert index.describe_index_stats().namespaces[namespace].vector_count == 95
 
@@ -113,8 +111,30 @@ def test_metadata_has_many_fields(index, namespace):
 
 @pytest.mark.parametrize(
     "name",
-    [" ", "/", "a/b", "..", ".", "%2F", "a b", "#1", "?x=1", "&", "+", "\n", "\t", "'", '"',
-     "\\", "<script>", "{0}", "%s", "null", "0", "a" * 512],
+    [
+        " ",
+        "/",
+        "a/b",
+        "..",
+        ".",
+        "%2F",
+        "a b",
+        "#1",
+        "?x=1",
+        "&",
+        "+",
+        "\n",
+        "\t",
+        "'",
+        '"',
+        "\\",
+        "<script>",
+        "{0}",
+        "%s",
+        "null",
+        "0",
+        "a" * 512,
+    ],
     ids=lambda name: repr(name)[:20],
 )
 def test_an_id_may_be_any_ascii(index, namespace, name):
@@ -157,7 +177,10 @@ def test_reads_say_what_they_used(index, namespace):
     ("vectors", "text"),
     [
         ([], ""),
-        ([("a", [1.0, 2.0, 3.0])], "Vector dimension 3 does not match the dimension of the index 2"),
+        (
+            [("a", [1.0, 2.0, 3.0])],
+            "Vector dimension 3 does not match the dimension of the index 2",
+        ),
         ([("a", [1.0])], "Vector dimension 1 does not match the dimension of the index 2"),
         ([("a", VALUES), ("b", [1.0, 2.0, 3.0])], "does not match the dimension"),
         ([("", VALUES)], ""),
@@ -228,7 +251,9 @@ def test_calls_give_futures(index, namespace):
 
 def test_sparse_values_beside_dense_ones(hybrid, namespace):
     vectors = [
-        Vector(id="a", values=VALUES, sparse_values=SparseValues(indices=[1, 9], values=[0.5, 2.0])),
+        Vector(
+            id="a", values=VALUES, sparse_values=SparseValues(indices=[1, 9], values=[0.5, 2.0])
+        ),
         {
             "id": "b",
             "values": VALUES,

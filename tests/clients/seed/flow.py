@@ -1,4 +1,4 @@
-"""The short life of an index, as a user's first program has it; what differs between clients is outside."""
+"""The short life of an index, as a user's first program has it; what clients differ in is outside."""
 
 import time
 

@@ -217,6 +217,38 @@ async def test_a_method_that_the_server_does_not_have_is_said_to_be_missing() ->
     assert control_error(answer)[:2] == (400, "UNIMPLEMENTED")
 
 
+# Strangers
+
+
+async def test_a_stranger_is_refused_before_the_body_is_read(fake: Fake) -> None:
+    def admit(call: Call) -> None:
+        if call.metadata.get("api-key") != "secret":
+            raise errors.InvalidArgument("Who are you?")
+
+    app = App(fake.handlers(), admit)
+    read = []
+
+    async def receive() -> Any:
+        read.append("body")
+        raise AssertionError
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "raw_path": b"/backups/a/create-index",
+        "headers": [],
+    }
+    await app(scope, receive, send)
+    assert (sent[0]["status"], read) == (400, [])
+    await ask(app, "POST", "/query", {}, {"Api-Key": "secret"})
+    assert [name for name, _, _ in fake.asked] == ["Query"]
+
+
 # Clients that leave
 
 

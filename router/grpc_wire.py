@@ -1,4 +1,4 @@
-"""What gRPC says in HTTP/2 headers: the head of a call, and how it ends."""
+"""gRPC on HTTP/2: what headers say of a call, how it ends, and what goes ahead of a message."""
 
 import re
 from dataclasses import dataclass
@@ -23,6 +23,10 @@ _RESERVED = frozenset(("content-type", "content-length", "te", "host", "user-age
 # What a message on the wire may hold as it is: printable ASCII but for the percent sign.
 _PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
+# What goes ahead of a message: whether it is compressed, and its length.
+PREFIX_BYTES = 5
+# The block that ends a request for a method of gRPC that is not gRPC's.
+NOT_GRPC = encode(((b":status", b"415"), (b"accept", b"application/grpc")))
 # Entry 8 of the static table is `:status: 200`.
 ANSWER = b"\x88" + encode(((b"content-type", b"application/grpc"),))
 OK = encode(((b"grpc-status", b"0"),))
@@ -30,8 +34,12 @@ OK = encode(((b"grpc-status", b"0"),))
 
 @dataclass(frozen=True, slots=True)
 class CallHead:
-    """What the headers of a call say. `refusal`, if there is one, is the block that ends it at once."""
+    """What the headers of a request say.
 
+    `is_grpc` is false if it is no call at all; `refusal` is the block that ends one, if there is any.
+    """
+
+    is_grpc: bool
     metadata: dict[str, str]
     timeout_ns: int | None
     refusal: bytes | None
@@ -48,9 +56,8 @@ def read_head(headers: RequestHeaders) -> CallHead:
     }
     timeout_ns = None
     refusal = None
-    if kind != _CONTENT_TYPE and not kind.startswith((_CONTENT_TYPE + "+", _CONTENT_TYPE + ";")):
-        refusal = encode(((b":status", b"415"), (b"accept", b"application/grpc")))
-    elif headers.method != "POST":
+    is_grpc = kind == _CONTENT_TYPE or kind.startswith((_CONTENT_TYPE + "+", _CONTENT_TYPE + ";"))
+    if headers.method != "POST":
         refusal = encode(((b":status", b"405"), (b"allow", b"POST")))
     elif (encoding := fields.get("grpc-encoding", "identity")) != "identity":
         refusal = failed(
@@ -64,7 +71,7 @@ def read_head(headers: RequestHeaders) -> CallHead:
             refusal = failed(Code.INVALID_ARGUMENT, f"grpc-timeout is {timeout!r}; see gRPC.")
         else:
             timeout_ns = int(parsed[1]) * _NANOSECONDS[parsed[2]]
-    return CallHead(metadata, timeout_ns, refusal)
+    return CallHead(is_grpc, metadata, timeout_ns, refusal)
 
 
 def answer_head(metadata: tuple[tuple[str, str], ...]) -> bytes:
@@ -72,14 +79,28 @@ def answer_head(metadata: tuple[tuple[str, str], ...]) -> bytes:
     return ANSWER + encode((name.encode(), value.encode()) for name, value in metadata)
 
 
+def framed(message: bytes) -> bytes:
+    """A message as it is sent."""
+    return b"\x00" + len(message).to_bytes(4) + message
+
+
 def status(code: Code, message: str) -> bytes:
     """The trailers that end a call after its header block."""
-    encoded = quote_from_bytes(message.encode(), _PLAIN).encode()
-    if len(encoded) > STATUS_MESSAGE_BYTES_MAX:
-        encoded = re.sub(rb"%.?$", b"", encoded[:STATUS_MESSAGE_BYTES_MAX])
+    encoded = _percent_encoded(shortened(message))
     return encode(((b"grpc-status", str(int(code)).encode()), (b"grpc-message", encoded)))
+
+
+def shortened(message: str) -> str:
+    """What clients take of an error's message: too long a header would hide its code as well."""
+    while (size := len(_percent_encoded(message))) > STATUS_MESSAGE_BYTES_MAX:
+        message = message[: len(message) * STATUS_MESSAGE_BYTES_MAX // size]
+    return message
 
 
 def failed(code: Code, message: str, more: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
     """The one block that ends a call of which nothing was sent yet."""
     return ANSWER + encode(more) + status(code, message)
+
+
+def _percent_encoded(message: str) -> bytes:
+    return quote_from_bytes(message.encode(errors="replace"), _PLAIN).encode()

@@ -1,0 +1,68 @@
+"""h2load as a source of load, and what a server spends under it."""
+
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+# Ticks of /proc, in seconds.
+_TICK = 0.01
+
+
+class NoLoadClient(Exception):
+    """h2load is not installed; the message says how to get it."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What came of one run."""
+
+    requests_per_second: float
+    cpu_us: float
+
+
+def run(
+    url: str,
+    body: bytes,
+    *,
+    server: int,
+    count: int,
+    in_flight: int,
+    fields: dict[str, str],
+    http1: bool = False,
+) -> Load:
+    """Sends the same request over and over, all of which must succeed.
+
+    `server` is the process whose CPU is counted; over HTTP/1.1 there are as many connections as requests
+    in flight, over HTTP/2 one. Raises NoLoadClient.
+    """
+    if shutil.which("h2load") is None:
+        raise NoLoadClient("This needs h2load: apt-get install nghttp2-client.")
+    shape = ["-c", str(in_flight), "--h1"] if http1 else ["-c", "1", "-m", str(in_flight)]
+    headers = [part for name, value in fields.items() for part in ("-H", f"{name}: {value}")]
+    with tempfile.NamedTemporaryFile(prefix="torpor-bench-") as file:
+        Path(file.name).write_bytes(body)
+        command = ["h2load", "-n", str(count), *shape, "-d", file.name, *headers, url]
+        before = cpu_seconds(server)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        spent = cpu_seconds(server) - before
+    if f"{count} succeeded" not in done.stdout or f"{count} 2xx" not in done.stdout:
+        raise RuntimeError(f"Not every request succeeded:\n{done.stdout}")
+    found = re.search(r"([\d.]+) req/s", done.stdout)
+    assert found is not None, done.stdout
+    return Load(float(found[1]), spent / count * 1e6)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process, without its children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * _TICK
+
+
+def memory_bytes(pid: int) -> int:
+    """The resident memory of a process."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) << 10
