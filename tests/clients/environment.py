@@ -32,7 +32,7 @@ _UNREACHABLE = (
 
 
 class Unreachable(Exception):
-    """A registry cannot be reached; the message says what the installer said."""
+    """A registry cannot be reached; the message is what the installer said of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,9 @@ def _run(*command: str | Path) -> None:
     if done.returncode == 0:
         return
     said = done.stderr + done.stdout
-    if any(sign in said for sign in _UNREACHABLE):
-        raise Unreachable(said.strip())
+    for line in said.splitlines():
+        if any(sign in line for sign in _UNREACHABLE):
+            raise Unreachable(line)
     raise SystemExit(f"{' '.join(map(str, command))} failed:\n{said}")
 
 
@@ -130,7 +131,7 @@ def main() -> None:
         try:
             one.make()
         except Unreachable as error:
-            print(f"The environment {one.name} is not made: no registry can be reached.\n{error}")
+            print(f"The environment {one.name} is not made: no registry can be reached: {error}")
 
 
 if __name__ == "__main__":
