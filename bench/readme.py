@@ -138,7 +138,11 @@ _FIGURES: dict[str, list[tuple[str, str, str]]] = {
         ("folded s", "– from the first write until all is folded, loading included", "{:.0f} s"),
     ],
     "front": [
-        ("echo, 64 in flight, torpor requests/s", "echo of 3 KB, 64 in flight", "{:,.0f} requests/s"),
+        (
+            "echo, 64 in flight, torpor requests/s",
+            "echo of 3 KB, 64 in flight",
+            "{:,.0f} requests/s",
+        ),
         (
             "echo, 64 in flight, requests/s ratio",
             "– that of grpc.aio in the same run, times",
