@@ -29,7 +29,13 @@ PARTS = st.one_of(
 )
 
 
-@given(blocks=st.lists(st.lists(PARTS, max_size=3), min_size=1, max_size=4), data=st.data())
+# Blocks that change the table, and blocks that say what is in it.
+TELLING = [[literal(0x40, b"a", b"1")], [literal(0x40, b"b", b"2")], [indexed(0)], [indexed(1)]]
+
+
+@given(
+    blocks=st.lists(st.lists(PARTS, max_size=3), max_size=3).map(TELLING.__add__), data=st.data()
+)
 def test_a_block_means_what_it_does_to_a_decoder_without_a_memory(
     blocks: list[list[bytes]], data: st.DataObject
 ) -> None:

@@ -312,6 +312,9 @@ class StorageMachine(RuleBasedStateMachine):
         view = self.index.view()
         assert contents(view) == self.model
         assert view.total_namespaces == view.count_namespaces(b"") == len(self.model)
+        for name in ("a", *self.model):
+            starting = sum(one.startswith(name) for one in self.model)
+            assert view.count_namespaces(name.encode()) == starting
         assert view.total_records == sum(map(len, self.model.values()))
         assert {name.decode() for name in view.schemas()} == self.schemas
 
