@@ -137,16 +137,6 @@ class LiveIndex:
 
     # What data calls do
 
-    async def ask(
-        self,
-        kind: frames.WorkKind.ValueType,
-        body: bytes,
-        deadline_ns: int,
-        least_lsn: int | None = None,
-    ) -> Answer:
-        """A worker's answer, see Replicas.ask."""
-        return await self.replicas.ask(kind, body, deadline_ns, least_lsn)
-
     async def write(self, kind: Kind, body: bytes, rows: int) -> int:
         """Makes a record durable and returns its LSN; wakes nothing."""
         self.upkeep.admit(rows, len(body))
@@ -161,7 +151,9 @@ class LiveIndex:
         try:
             question = frames.WriteOutcomeRequest(lsn=lsn).SerializeToString()
             try:
-                answer = await self.ask(frames.WORK_KIND_WRITE_OUTCOME, question, deadline_ns)
+                answer = await self.replicas.ask(
+                    frames.WORK_KIND_WRITE_OUTCOME, question, deadline_ns
+                )
             except ReadsPaused:
                 await self.upkeep.fold()
                 answer = Answer(b"", lsn, exact=True, wake_ms=None, next=None)

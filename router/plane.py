@@ -69,7 +69,7 @@ class Plane:
         least_lsn: int | None = None,
     ) -> Answer:
         """The worker's answer to a read."""
-        answer = await live.ask(kind, body, call.deadline_ns, least_lsn)
+        answer = await live.replicas.ask(kind, body, call.deadline_ns, least_lsn)
         live.answered()
         return answer
 

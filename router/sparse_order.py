@@ -33,6 +33,12 @@ def in_any_order(name: str, method: Handler) -> Handler:
     return handle
 
 
+def ascending(indices: list[int], values: list[float]) -> tuple[list[int], list[float]]:
+    """The same pairs with their indices ascending; both lists are equally long."""
+    order = sorted(range(len(indices)), key=indices.__getitem__)
+    return [indices[place] for place in order], [values[place] for place in order]
+
+
 def _upsert(body: bytes) -> bytes:
     if not any(one.sparse_values for one in twin.UpsertTwin.FromString(body).vectors):
         return body
@@ -74,9 +80,6 @@ def _ordered(
         indices = list(one.indices)
         if len(indices) != len(one.values) or all(a <= b for a, b in itertools.pairwise(indices)):
             continue
-        order = sorted(range(len(indices)), key=indices.__getitem__)
-        values = list(one.values)
-        one.indices[:] = [indices[place] for place in order]
-        one.values[:] = [values[place] for place in order]
+        one.indices[:], one.values[:] = ascending(indices, list(one.values))
         changed = True
     return request.SerializeToString() if changed else body

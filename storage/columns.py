@@ -94,11 +94,6 @@ class Column:
         """The rows of values `first` up to `last`, ascending within each; a row of a list repeats."""
         return self._postings[int(self._starts[first]) : int(self._starts[last])]
 
-    @property
-    def all_postings(self) -> RowNumbers:
-        """The rows that have the field."""
-        return self._postings
-
     @cached_property
     def codes(self) -> NDArray[Any] | None:
         """See CODES; None for a field that few rows have."""

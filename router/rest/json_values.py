@@ -17,6 +17,7 @@ from google.protobuf.struct_pb2 import Struct
 from router.errors import InvalidArgument
 from router.rest.errors import Misfit
 from router.rest.fields import Fields
+from router.sparse_order import ascending
 from router.validate import parse
 from storage.limits import FILTER_DEPTH_MAX
 from storage.metadata import Value, all_entries, decode_entry
@@ -56,8 +57,7 @@ def sparse_values(fields: Fields, key: str) -> bytes | None:
     if indices and not (min(indices) >= 0 and max(indices) < 1 << 32):
         raise Misfit(f"The indices of {found.place!r} must be 0 to {(1 << 32) - 1}.")
     if len(indices) == len(values) and indices != sorted(indices):
-        pairs = sorted(zip(indices, values, strict=True))
-        indices, values = [index for index, _ in pairs], [value for _, value in pairs]
+        indices, values = ascending(indices, values)
     packed = _pack(values, found.place_of("values"))
     return data.SparseValues(indices=indices, values=_unpack(packed)).SerializeToString()
 
