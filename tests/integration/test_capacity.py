@@ -262,9 +262,9 @@ def test_the_death_of_replicas_is_not_seen(client: Client) -> None:
             assert client.query("a", ROWS[row])[0] == f"{row:06d}"
             answers[row] += 1
 
-    def two() -> list[int]:
+    def two_without(dead: int) -> list[int]:
         found = workers(client.server)
-        return found if len(found) == 2 else []
+        return found if len(found) == 2 and dead not in found else []
 
     def all_answered_since(before: list[int]) -> bool:
         return any(one.done() for one in askers) or all(map(operator.gt, answers, before))
@@ -273,9 +273,14 @@ def test_the_death_of_replicas_is_not_seen(client: Client) -> None:
         askers = [pool.submit(keep_asking, row) for row in range(4)]
         try:
             # More deaths than one replica may have in a minute.
+            alive = wait_until(partial(two_without, 0))
             for turn in range(4):
-                os.kill(wait_until(two)[turn % 2], signal.SIGKILL)
-                # Who was in flight at this death and at the next would be taken for its cause.
+                victim = alive[turn % 2]
+                os.kill(victim, signal.SIGKILL)
+                # Who was in flight at this death and at the next would be taken for its cause:
+                # the next waits until the router has replaced the victim, and then until each
+                # asker has had the answer that it was waiting for at that moment.
+                alive = wait_until(partial(two_without, victim))
                 wait_until(partial(all_answered_since, answers.copy()))
         finally:
             stop.set()
