@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from kernels.backend import Backend
 from kernels.exact import best, scan, score_rows
-from kernels.gather import survivors_among
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 
@@ -74,13 +73,10 @@ def _survivors(
             scanned.append(number)
         else:
             live = rows.live(ask.rows)
-            found[number] = survivors_among(rows, live, queries, number, ask, keep_going)
+            found[number] = backend.survivors_among(rows, live, queries, number, ask, keep_going)
     if scanned:
-        shared = queries
-        if len(scanned) < len(asks):
-            shared = Queries(queries.vectors[scanned], queries.norms[scanned], queries.metric)
         own = [asks[number] for number in scanned]
-        survivors = backend.survivors(rows, shared, own, keep_going)
+        survivors = backend.survivors(rows, queries.some(scanned), own, keep_going)
         for number, one in zip(scanned, survivors, strict=True):
             found[number] = one
     return found

@@ -8,8 +8,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
+from kernels.codes import Frame, encode
+from kernels.products import Multiply, NumkongProducts, NumpyProducts, agree
 from kernels.queries import Ask, Metric, Queries
+from kernels.rotation import rotate, rotation_of
 from kernels.rows import Rows
 from kernels.topk import search
 from tests.conformance.brute_force import BACKENDS, METRICS, Vectors, check, codes_of, rows_of
@@ -173,20 +177,44 @@ NUMBERS = st.floats(-1e6, 1e6, width=32) | st.sampled_from(
     )
 )
 def test_codes_say_how_far_they_are_from_their_rows(vectors: Vectors) -> None:
-    codes = codes_of(vectors)
-    for row, values, scale, error in zip(
-        vectors, codes.values, codes.scales, codes.errors, strict=True
-    ):
-        if not np.isfinite(error):
-            continue
-        coded = zip(row, codes.centre, values, strict=True)
+    frame = Frame(codes_of(vectors).frame.centre)
+    coded = encode(vectors, frame)
+    if not np.isfinite(coded.limits.ratio):
+        return
+    for row, values, scale in zip(vectors, coded.values, coded.scales, strict=True):
         missed = [
             Fraction(float(x)) - Fraction(float(c)) - Fraction(float(scale)) * int(k)
-            for x, c, k in coded
+            for x, c, k in zip(row, frame.centre, values, strict=True)
         ]
-        assert sum(one * one for one in missed) <= Fraction(float(error)) ** 2
-        assert error <= codes.error_max
-    # Codes are of use: rows of one size are met to about a part in 250.
-    if 0 < abs(vectors).max() <= 1e6 and abs(vectors).min() > 1e-3:
-        largest = np.abs(vectors - codes.centre).max(axis=1)
-        assert (codes.errors <= 0.01 * np.sqrt(vectors.shape[1]) * largest + 1e-30).all()
+        bound = Fraction(coded.limits.ratio) * Fraction(float(scale))
+        assert sum(one * one for one in missed) <= bound**2
+        assert (values.astype(int) ** 2).sum() <= coded.limits.length**2
+    # Codes are of use whatever the rows are.
+    assert coded.limits.ratio <= 0.5001 * np.sqrt(vectors.shape[1])
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3, 24, 100, 384, 1_001])
+def test_a_rotation_keeps_products(dimension: int) -> None:
+    random = np.random.default_rng(dimension)
+    rows = random.standard_normal((9, dimension))
+    turned = rotate(rows, rotation_of(dimension))
+    np.testing.assert_allclose(turned @ turned.T, rows @ rows.T, rtol=1e-12, atol=1e-12)
+
+
+def test_rows_with_a_few_large_dimensions_are_rotated() -> None:
+    vectors = np.random.default_rng(4).standard_normal((500, 64)).astype(np.float32)
+    assert codes_of(vectors).frame.rotation is None
+    vectors[:, 7] *= 100
+    assert codes_of(vectors).frame.rotation is not None
+
+
+def test_numkong_multiplies_as_numpy_does() -> None:
+    assert agree(NumkongProducts(), NumpyProducts())
+
+
+def test_products_that_are_wrong_are_found_out() -> None:
+    class Wrong(NumpyProducts):
+        def with_queries(self, queries: NDArray[np.int8]) -> Multiply:
+            return super().with_queries(queries // 2)
+
+    assert not agree(Wrong(), NumpyProducts())
