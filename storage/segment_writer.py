@@ -100,7 +100,8 @@ def _with_checksums(source: RowSource) -> Iterator[Chunk]:
     data_end, header = _header(source, [(kind, length) for kind, length, _ in sections])
     checksums: list[int] = []
     running = filled = written = 0
-    contents = ((header,), *(make() for _, _, make in sections))
+    # Made one after the other: the limits of codes are known when these have been written.
+    contents = itertools.chain(((header,),), (make() for _, _, make in sections))
     for chunk in itertools.chain.from_iterable(_aligned(content) for content in contents):
         view = memoryview(chunk).cast("B")
         written += len(view)
