@@ -41,6 +41,7 @@ _SERVICE = "torpor.v1.DataService"
 # The same methods as clients of Pinecone call them.
 _CLIENTS_SERVICE = "VectorService"
 _EXACT = "torpor-exact"
+_RERANKED = "torpor-reranked"
 # How many of the ids that failed a condition a message names.
 _CONFLICTS_NAMED = 20
 
@@ -235,7 +236,11 @@ def _check_conflicts(outcome: frames.WriteOutcome) -> None:
 
 def _searched(answer: Answer) -> Metadata:
     """What is said ahead of the answer to queries."""
-    return (*read_metadata(answer), (_EXACT, "true" if answer.exact else "false"))
+    return (
+        *read_metadata(answer),
+        (_EXACT, "true" if answer.exact else "false"),
+        (_RERANKED, str(answer.reranked)),
+    )
 
 
 def _decided(outcome: frames.WriteOutcome, answer: Answer) -> Metadata:

@@ -15,12 +15,14 @@ from torpor.internal.v1 import frames_pb2 as frames
 class Answer:
     """What a worker said, and how long the request waited for a wake (None: it did not).
 
-    `next` is the last entry of a page that is followed by another.
+    `reranked` rows were scored for the matches; `next` is the last entry of a page that is followed by
+    another.
     """
 
     response: bytes
     lsn: int
     exact: bool
+    reranked: int
     wake_ms: float | None
     next: bytes | None
 

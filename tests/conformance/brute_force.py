@@ -67,7 +67,7 @@ def brute_force(
     kept = len(order[: ask.k])
     while keep_ties and 0 < kept < len(order) and keys[order[kept]] == keys[order[kept - 1]]:
         kept += 1
-    return Hits(numbers[order[:kept]], scores[order[:kept]])
+    return Hits(numbers[order[:kept]], scores[order[:kept]], len(numbers))
 
 
 def check(
