@@ -134,7 +134,10 @@ def code_weights(
 def codes_can_tell(rows: Rows, queries: Queries, number: int) -> bool:
     """Whether float32 is safe for a query and the codes of these rows."""
     codes = rows.codes
-    if codes is None or not (in_range(rows, queries, number) and np.isfinite(codes.limits.ratio)):
+    norm = float(queries.norms[number])
+    if codes is None or not in_range(rows.norm_min, rows.norm_max, norm):
+        return False
+    if not np.isfinite(codes.limits.ratio):
         return False
     centre = codes.frame.centre.astype(np.float64)
     reach = rows.norm_max + float(np.sqrt(centre @ centre))

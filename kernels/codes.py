@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.bounds import UNIT
 from kernels.rotation import rotate, rotation_of
 
 # Rows worked on at once: their float64 copies stay in the cache.
@@ -136,30 +137,41 @@ def encode(vectors: NDArray[np.float32], frame: Frame) -> Encoded:
         stop = start + step
         wide = vectors[start:stop].astype(np.float64)
         # What is beyond float32 is infinite: the limits, or the norms of the rows, then say so.
-        with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-            centre_products[start:stop] = (wide * centre).sum(axis=1)
+        with np.errstate(over="ignore"):
+            centre_products[start:stop] = wide @ centre
             wide -= centre
-            distances[start:stop] = np.sqrt((wide * wide).sum(axis=1))
-            codes, scale, own = _encode_block(frame.turned(wide))
+            distances[start:stop] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+            turned = frame.turned(wide).astype(np.float32)
+        codes, scales[start:stop], own = _encode_block(turned)
         values[start:stop] = codes
-        scales[start:stop] = scale
         limits = limits.joined(own)
     return Encoded(values, scales, distances, centre_products, limits)
 
 
 def _encode_block(
-    block: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float32], Limits]:
-    largest = np.abs(block).max(axis=1)
-    rounded = np.maximum((largest / LARGEST).astype(np.float32), _SCALE_MIN)
-    scales = np.where(largest > 0, rounded, np.float32(0))
-    wide = np.where(scales > 0, scales, np.float32(1)).astype(np.float64)[:, None]
-    codes = np.rint(block / wide)
-    np.clip(np.nan_to_num(codes), -LARGEST, LARGEST, out=codes)
-    longest = np.sqrt((codes * codes).sum(axis=1).max())
-    lost = (block - wide * codes) / wide
-    ratio = np.sqrt((lost * lost).sum(axis=1).max())
-    # A few float64 operations made them; a part in 10^12 more covers their rounding.
-    found = np.array((ratio, longest)) * (1 + 1e-12)
-    up = np.nextafter(found.astype(np.float32), np.float32(np.inf))
-    return codes, scales, Limits(*np.where(np.isfinite(up), up, np.inf).tolist())
+    block: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], Limits]:
+    """Codes in float32, scales and limits of centred rows; float32 keeps what it needs in the cache."""
+    largest = np.maximum(block.max(axis=1), -block.min(axis=1))
+    able = np.isfinite(largest)
+    if not able.all():
+        block[~able] = largest[~able] = 0
+    scales = np.where(largest > 0, np.maximum(largest / np.float32(LARGEST), _SCALE_MIN), 0)
+    scales = scales.astype(np.float32)
+    block *= (1 / np.where(scales > 0, scales, np.float32(1)))[:, None]
+    codes = np.rint(block)
+    longest = np.sqrt(np.einsum("ij,ij->i", codes, codes).max())
+    block -= codes
+    ratio = np.sqrt(np.einsum("ij,ij->i", block, block).max())
+    # Each value was rounded when it was centred, divided and subtracted, the sums at each addition.
+    dimension = block.shape[1]
+    sums = 1 + 2 * dimension * UNIT
+    ratio = float(ratio) * sums + 8 * UNIT * LARGEST * np.sqrt(dimension)
+    if not able.all():
+        ratio = np.inf
+    return codes, scales, Limits(_rounded_up(ratio), _rounded_up(float(longest) * sums))
+
+
+def _rounded_up(value: float) -> float:
+    """The float32, as a limit is stored, above a number."""
+    return float(np.nextafter(np.float32(value), np.float32(np.inf)))

@@ -172,11 +172,11 @@ def _error(rows: Rows, queries: Queries, number: int) -> float:
     Infinite where float32 is not safe. The estimate is, by metric: q.x / |q|; q.x / |q||x|;
     2 q.x - |x|^2. The unit query is itself rounded, each value by u: one more u |x| in the product.
     """
-    if not in_range(rows, queries, number):
+    norm = float(queries.norms[number])
+    largest, smallest = rows.norm_max, rows.norm_min
+    if not in_range(smallest, largest, norm):
         return math.inf
     dimension = queries.vectors.shape[1]
-    largest, smallest = rows.norm_max, rows.norm_min
-    norm = float(queries.norms[number])
     product = product_factor(dimension) + 4 * UNIT
     underflow = 2 * dimension * TINY
     if queries.metric == "dotproduct":
