@@ -7,16 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from numpy.typing import NDArray
 
-from kernels.codes import Frame, encode
-from kernels.products import Multiply, NumkongProducts, NumpyProducts, agree
 from kernels.queries import Ask, Metric, Queries
-from kernels.rotation import rotate, rotation_of
 from kernels.rows import Rows
 from kernels.topk import search
-from tests.conformance.brute_force import BACKENDS, METRICS, Vectors, check, codes_of, rows_of
+from tests.conformance.brute_force import BACKENDS, METRICS, Vectors, check, rows_of
 
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 every_metric = pytest.mark.parametrize("metric", METRICS)
@@ -164,57 +159,3 @@ def test_hybrid_scores_are_right_to_float64(backend: str, coded: bool) -> None:
     assert hits.rows.tolist() == sorted(range(300), key=lambda row: -exact[row])[:20]
     expected = [float(exact[row]) for row in hits.rows]
     np.testing.assert_allclose(hits.scores, expected, rtol=1e-13)
-
-
-NUMBERS = st.floats(-1e6, 1e6, width=32) | st.sampled_from(
-    [0.0, 1.0, 2.0**-126, 2.0**-149, 1e-38, 3e38, -3e38]
-)
-
-
-@given(
-    vectors=hnp.arrays(
-        np.float32, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=NUMBERS
-    )
-)
-def test_codes_say_how_far_they_are_from_their_rows(vectors: Vectors) -> None:
-    frame = Frame(codes_of(vectors).frame.centre)
-    coded = encode(vectors, frame)
-    if not np.isfinite(coded.limits.ratio):
-        return
-    for row, values, scale in zip(vectors, coded.values, coded.scales, strict=True):
-        missed = [
-            Fraction(float(x)) - Fraction(float(c)) - Fraction(float(scale)) * int(k)
-            for x, c, k in zip(row, frame.centre, values, strict=True)
-        ]
-        bound = Fraction(coded.limits.ratio) * Fraction(float(scale))
-        assert sum(one * one for one in missed) <= bound**2
-        assert (values.astype(int) ** 2).sum() <= coded.limits.length**2
-    # Codes are of use whatever the rows are.
-    assert coded.limits.ratio <= 0.5001 * np.sqrt(vectors.shape[1])
-
-
-@pytest.mark.parametrize("dimension", [1, 2, 3, 24, 100, 384, 1_001])
-def test_a_rotation_keeps_products(dimension: int) -> None:
-    random = np.random.default_rng(dimension)
-    rows = random.standard_normal((9, dimension))
-    turned = rotate(rows, rotation_of(dimension))
-    np.testing.assert_allclose(turned @ turned.T, rows @ rows.T, rtol=1e-12, atol=1e-12)
-
-
-def test_rows_with_a_few_large_dimensions_are_rotated() -> None:
-    vectors = np.random.default_rng(4).standard_normal((500, 64)).astype(np.float32)
-    assert codes_of(vectors).frame.rotation is None
-    vectors[:, 7] *= 100
-    assert codes_of(vectors).frame.rotation is not None
-
-
-def test_numkong_multiplies_as_numpy_does() -> None:
-    assert agree(NumkongProducts(), NumpyProducts())
-
-
-def test_products_that_are_wrong_are_found_out() -> None:
-    class Wrong(NumpyProducts):
-        def with_queries(self, queries: NDArray[np.int8]) -> Multiply:
-            return super().with_queries(queries // 2)
-
-    assert not agree(Wrong(), NumpyProducts())
