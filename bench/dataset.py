@@ -1,14 +1,21 @@
 """The vectors a benchmark runs on: the sample that ships with Torpor, or any .npy file."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import UnknownDataset
+
 _SAMPLE = Path(__file__).parent.parent / "torpor" / "sample"
 _QUERIES = 1_000
+# How many queries are answered exactly at a time, and how many rows are looked at; more candidates than
+# are wanted are kept in float32, and decided in float64.
+_EXACT_QUERIES = 100
+_EXACT_ROWS = 50_000
+_SPARE = 50
 
 
 @dataclass(frozen=True)
@@ -19,14 +26,17 @@ class Dataset:
     vectors: NDArray[np.float32]
     queries: NDArray[np.float32]
     neighbors: NDArray[np.int32] | None
+    _found: dict[tuple[int, int], NDArray[np.int32]] = field(default_factory=dict, repr=False)
 
     def neighbors_of(self, number: int, k: int) -> NDArray[np.int32]:
-        """The k rows nearest to a query by cosine, computed in float64 unless they are known."""
+        """The k rows nearest to a query by cosine, decided in float64 unless they are known."""
         if self.neighbors is not None:
             return self.neighbors[number, :k]
-        wide, query = self.vectors.astype(np.float64), self.queries[number].astype(np.float64)
-        similarity = wide @ query / np.linalg.norm(wide, axis=1)
-        return np.argsort(-similarity, kind="stable")[:k].astype(np.int32)
+        block, place = divmod(number, _EXACT_QUERIES)
+        if (block, k) not in self._found:
+            asked = self.queries[block * _EXACT_QUERIES : (block + 1) * _EXACT_QUERIES]
+            self._found[block, k] = _nearest(self.vectors, asked, k)
+        return self._found[block, k][place]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,16 +50,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load(options: argparse.Namespace) -> Dataset:
-    """The data set that the options choose."""
+    """The data set that the options choose; raises UnknownDataset."""
     if options.data is None:
         vectors = np.load(_SAMPLE / "vectors.f16.npy")
         queries = np.load(_SAMPLE / "queries.f32.npy")
         neighbors, name = np.load(_SAMPLE / "neighbors.i32.npy"), "sample"
     else:
-        vectors = np.load(options.data, mmap_mode="r")
-        queries = np.load(options.queries) if options.queries else vectors[:_QUERIES]
-        neighbors = np.load(options.neighbors) if options.neighbors else None
+        vectors = _read(options.data)
+        queries = _read(options.queries) if options.queries else vectors[:_QUERIES]
+        neighbors = _read(options.neighbors) if options.neighbors else None
         name = options.data.parent.name or options.data.stem
+    if vectors.ndim != 2 or queries.ndim != 2 or vectors.shape[1] != queries.shape[1]:
+        raise UnknownDataset(
+            f"The vectors have the shape {vectors.shape} and the queries {queries.shape}; both must be "
+            "(number, dimension), with one dimension."
+        )
     if options.rows is not None and options.rows < len(vectors):
         vectors, neighbors = vectors[: options.rows], None
     return Dataset(
@@ -58,3 +73,42 @@ def load(options: argparse.Namespace) -> Dataset:
         np.ascontiguousarray(queries, np.float32),
         neighbors,
     )
+
+
+def _read(path: Path) -> NDArray[np.float32]:
+    """An array that stays in its file until it is used."""
+    try:
+        found: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise UnknownDataset(
+            f"There is no data set in {path}: {error}. Name a .npy file of shape (n, d), or leave "
+            "--data out for the sample."
+        ) from None
+    return found
+
+
+def _nearest(
+    vectors: NDArray[np.float32], queries: NDArray[np.float32], k: int
+) -> NDArray[np.int32]:
+    """The rows (q, k) nearest by cosine: candidates from float32 products, ordered in float64."""
+    k = min(k, len(vectors))
+    kept = min(k + _SPARE, len(vectors))
+    rows = np.empty((len(queries), 0), np.int64)
+    scores = np.empty((len(queries), 0), np.float32)
+    for start in range(0, len(vectors), _EXACT_ROWS):
+        some = vectors[start : start + _EXACT_ROWS]
+        lengths = np.maximum(np.linalg.norm(some, axis=1), np.finfo(np.float32).tiny)
+        found = queries @ some.T / lengths
+        best = np.argpartition(-found, min(kept, len(some)) - 1, axis=1)[:, :kept]
+        rows = np.concatenate((rows, best + start), axis=1)
+        scores = np.concatenate((scores, np.take_along_axis(found, best, axis=1)), axis=1)
+        order = np.argpartition(-scores, min(kept, scores.shape[1]) - 1, axis=1)[:, :kept]
+        rows = np.take_along_axis(rows, order, axis=1)
+        scores = np.take_along_axis(scores, order, axis=1)
+    answers = np.empty((len(queries), k), np.int32)
+    for number, candidates in enumerate(rows):
+        wide = vectors[candidates].astype(np.float64)
+        lengths = np.linalg.norm(wide, axis=1)
+        similarity = wide @ queries[number].astype(np.float64) / np.where(lengths, lengths, 1.0)
+        answers[number] = candidates[np.lexsort((candidates, -similarity))[:k]]
+    return answers

@@ -41,6 +41,8 @@ _SERVICE = "torpor.v1.DataService"
 # The same methods as clients of Pinecone call them.
 _CLIENTS_SERVICE = "VectorService"
 _EXACT = "torpor-exact"
+_BATCH = "torpor-batch"
+_SCAN_MS = "torpor-scan-ms"
 # How many of the ids that failed a condition a message names.
 _CONFLICTS_NAMED = 20
 
@@ -235,7 +237,12 @@ def _check_conflicts(outcome: frames.WriteOutcome) -> None:
 
 def _searched(answer: Answer) -> Metadata:
     """What is said ahead of the answer to queries."""
-    return (*read_metadata(answer), (_EXACT, "true" if answer.exact else "false"))
+    return (
+        *read_metadata(answer),
+        (_EXACT, "true" if answer.exact else "false"),
+        (_BATCH, str(answer.batch_size)),
+        (_SCAN_MS, f"{answer.scan_ms:.3f}"),
+    )
 
 
 def _decided(outcome: frames.WriteOutcome, answer: Answer) -> Metadata:

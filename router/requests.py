@@ -15,7 +15,8 @@ from torpor.internal.v1 import frames_pb2 as frames
 class Answer:
     """What a worker said, and how long the request waited for a wake (None: it did not).
 
-    `next` is the last entry of a page that is followed by another.
+    `next` is the last entry of a page that is followed by another. `batch_size` requests were answered
+    together; the queries among them took `scan_ms` in the worker, all of them.
     """
 
     response: bytes
@@ -23,6 +24,8 @@ class Answer:
     exact: bool
     wake_ms: float | None
     next: bytes | None
+    batch_size: int = 1
+    scan_ms: float = 0.0
 
 
 class Place(Enum):

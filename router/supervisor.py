@@ -329,7 +329,15 @@ class Supervisor:
             if done.outcome == frames.OUTCOME_OK:
                 wake_ms = (self._clock() - request.arrived) * 1e3 if request.woken else None
                 following = done.next if done.HasField("next") else None
-                answer = Answer(done.response, done.lsn, done.exact, wake_ms, following)
+                answer = Answer(
+                    done.response,
+                    done.lsn,
+                    done.exact,
+                    wake_ms,
+                    following,
+                    done.batch_size,
+                    done.scan_ms,
+                )
                 request.answer.set_result(answer)
             else:
                 error = error_of(self._owner.name, done.outcome, done.message)

@@ -21,6 +21,8 @@ Answers carry response metadata:
   x-pinecone-request-lsn, x-pinecone-max-indexed-lsn
                   the same of a write and of a read, as clients of Pinecone know it
   torpor-exact    `true` when a query's matches are the exact nearest neighbours
+  torpor-batch    of a query: how many requests its worker answered together with it, itself included
+  torpor-scan-ms  of a query: milliseconds that its worker took for the queries of that batch
   torpor-wake-ms  present when this call woke the index or waited for a wake: milliseconds waited
 
 A filter is an object whose keys are metadata fields, all of which must match:
