@@ -39,14 +39,17 @@ class Dataset:
         return self._found[block, k][place]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that choose a data set."""
+def add_options(parser: argparse.ArgumentParser, *, sizes: bool = False) -> None:
+    """The options that choose a data set; with `sizes`, --rows is a list, for `first`."""
     parser.add_argument("--data", type=Path, help=".npy of shape (n, d); default: the sample")
     parser.add_argument(
         "--queries", type=Path, help=".npy of shape (q, d); default: rows of --data"
     )
     parser.add_argument("--neighbors", type=Path, help=".npy of shape (q, k), the exact rows")
-    parser.add_argument("--rows", type=int, help="use only so many rows (drops --neighbors)")
+    if sizes:
+        parser.add_argument("--rows", type=numbers, help="sizes, as 10000,100000: measures each")
+    else:
+        parser.add_argument("--rows", type=int, help="use only so many rows (drops --neighbors)")
 
 
 def load(options: argparse.Namespace) -> Dataset:
@@ -65,14 +68,33 @@ def load(options: argparse.Namespace) -> Dataset:
             f"The vectors have the shape {vectors.shape} and the queries {queries.shape}; both must be "
             "(number, dimension), with one dimension."
         )
-    if options.rows is not None and options.rows < len(vectors):
-        vectors, neighbors = vectors[: options.rows], None
+    rows = options.rows if isinstance(options.rows, int) else len(vectors)
+    if rows < len(vectors):
+        vectors, neighbors = vectors[:rows], None
     return Dataset(
         f"{name}, {len(vectors):,} x {vectors.shape[1]}",
         np.ascontiguousarray(vectors, np.float32),
         np.ascontiguousarray(queries, np.float32),
         neighbors,
     )
+
+
+def first(dataset: Dataset, rows: int) -> Dataset:
+    """The first rows of a data set; raises UnknownDataset if it has fewer."""
+    if rows == len(dataset.vectors):
+        return dataset
+    if rows > len(dataset.vectors):
+        raise UnknownDataset(
+            f"The data set has {len(dataset.vectors):,} rows, fewer than {rows:,}: name a larger one "
+            "with --data."
+        )
+    name = f"{dataset.name.partition(',')[0]}, {rows:,} x {dataset.vectors.shape[1]}"
+    return Dataset(name, dataset.vectors[:rows], dataset.queries, None)
+
+
+def numbers(text: str) -> list[int]:
+    """The numbers in an option like 1,8,64."""
+    return [int(part.replace("_", "")) for part in text.split(",")]
 
 
 def _read(path: Path) -> NDArray[np.float32]:

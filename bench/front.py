@@ -20,6 +20,7 @@ import numpy as np
 
 from bench import h2load
 from bench.echo import ECHO, SINK
+from bench.processes import memory_bytes
 from bench.record import save
 from bench.target import INDEX, running
 from torpor.v1 import control_pb2, control_pb2_grpc, data_pb2, data_pb2_grpc
@@ -170,7 +171,7 @@ def _attack(
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         echo = _raw(channel, ECHO)
         quiet = _timed(lambda: echo(bytes(3_072)), 3_000)
-        before = h2load.memory_bytes(pid)
+        before = memory_bytes(pid)
         command = [sys.executable, "-m", "bench.attacks", str(port), str(seconds)]
         attacked: list[float] = []
         most = before
@@ -179,7 +180,7 @@ def _attack(
                 began = time.perf_counter()
                 echo(bytes(3_072))
                 attacked.append((time.perf_counter() - began) * 1e3)
-                most = max(most, h2load.memory_bytes(pid))
+                most = max(most, memory_bytes(pid))
             assert attackers.stdout is not None
             figures["attacks connections"] = float(attackers.stdout.read())
     samples["echo, nobody beside it ms"] = quiet

@@ -7,12 +7,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-# Ticks of /proc, in seconds.
-_TICK = 0.01
-
-
-class NoLoadClient(Exception):
-    """h2load is not installed; the message says how to get it."""
+from bench.errors import NotInstalled
+from bench.processes import cpu_seconds
 
 
 @dataclass(frozen=True)
@@ -36,10 +32,10 @@ def run(
     """Sends the same request over and over, all of which must succeed.
 
     `server` is the process whose CPU is counted; over HTTP/1.1 there are as many connections as requests
-    in flight, over HTTP/2 one. Raises NoLoadClient.
+    in flight, over HTTP/2 one. Raises NotInstalled.
     """
     if shutil.which("h2load") is None:
-        raise NoLoadClient("This needs h2load: apt-get install nghttp2-client.")
+        raise NotInstalled("This needs h2load: apt-get install nghttp2-client.")
     shape = ["-c", str(in_flight), "--h1"] if http1 else ["-c", "1", "-m", str(in_flight)]
     headers = [part for name, value in fields.items() for part in ("-H", f"{name}: {value}")]
     with tempfile.NamedTemporaryFile(prefix="torpor-bench-") as file:
@@ -53,16 +49,3 @@ def run(
     found = re.search(r"([\d.]+) req/s", done.stdout)
     assert found is not None, done.stdout
     return Load(float(found[1]), spent / count * 1e6)
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, without its children."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK
-
-
-def memory_bytes(pid: int) -> int:
-    """The resident memory of a process."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found is not None
-    return int(found[1]) << 10

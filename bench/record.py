@@ -26,6 +26,8 @@ from bench.errors import stopped_by
 _ROOT = Path(__file__).parent.parent
 RESULTS = _ROOT / "bench" / "results"
 _PERCENTILES = (50, 90, 99, 99.9)
+# A table in a pipe would be folded to 80 columns.
+_WIDTH_MIN = 132
 
 
 @dataclass
@@ -115,11 +117,12 @@ def save(
 def show(made: Recording) -> None:
     """Prints a record's tables."""
     console = Console()
+    console.width = max(console.width, _WIDTH_MIN)
     title = f"{made.name}: {made.settings['data']}"
     measured = {key: percentiles(values) for key, values in made.samples.items() if values}
     if measured:
         table = Table(title=title, title_justify="left")
-        table.add_column("")
+        table.add_column("", no_wrap=True)
         for column in (*next(iter(measured.values())), "samples"):
             table.add_column(column, justify="right")
         for key, found in measured.items():
@@ -128,7 +131,7 @@ def show(made: Recording) -> None:
         console.print(table)
     if made.figures:
         table = Table(title=None if measured else title, title_justify="left")
-        table.add_column("")
+        table.add_column("", no_wrap=True)
         table.add_column("value", justify="right")
         for key, value in made.figures.items():
             table.add_row(key, f"{value:,.2f}")
