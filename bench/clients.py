@@ -1,18 +1,33 @@
 """Client processes that keep requests in flight together: one process of Python is soon the bottleneck."""
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.queues import Queue
-from multiprocessing.synchronize import Barrier
+from multiprocessing.synchronize import Barrier, Event
 from typing import cast
 
 import grpc
 
 from bench.errors import BenchError
-from bench.traffic import Traffic, closed_loop, raw
+from bench.traffic import TIMEOUT_SECONDS, Traffic, closed_loop, open_loop, raw
 
 _START_SECONDS = 60.0
 _WARM_UP = 3
+
+
+class Writer:
+    """The upserts of a process of its own."""
+
+    def __init__(self, results: "Queue[Traffic | str]") -> None:
+        self._results = results
+
+    def end(self) -> Traffic:
+        """Waits for the last of them."""
+        found = self._results.get(timeout=2 * TIMEOUT_SECONDS)
+        if isinstance(found, str):
+            raise BenchError(found)
+        return found
 
 
 def closed_loops(
@@ -47,6 +62,24 @@ def closed_loops(
     return cast(list[Traffic], found)
 
 
+@contextmanager
+def writing(address: str, bodies: Sequence[bytes], rate: float, seconds: float) -> Iterator[Writer]:
+    """A process that sends upserts, `rate` a second whatever becomes of them, while the body runs."""
+    context = multiprocessing.get_context("spawn")
+    results: Queue[Traffic | str] = context.Queue()
+    begun = context.Event()
+    child = context.Process(
+        target=_writer, args=(address, bodies, rate, seconds, begun, results), daemon=True
+    )
+    child.start()
+    try:
+        begun.wait(_START_SECONDS)
+        yield Writer(results)
+    finally:
+        child.kill()
+        child.join()
+
+
 def _client(
     address: str,
     bodies: Sequence[bytes],
@@ -75,3 +108,23 @@ def _client(
     except (grpc.RpcError, RuntimeError) as error:
         start.abort()
         results.put(f"A client process failed: {error}")
+
+
+def _writer(
+    address: str,
+    bodies: Sequence[bytes],
+    rate: float,
+    seconds: float,
+    begun: Event,
+    results: "Queue[Traffic | str]",
+) -> None:
+    moments = [number / rate for number in range(int(rate * seconds))]
+    try:
+        with grpc.insecure_channel(address, options=[("grpc.max_send_message_length", -1)]) as one:
+            begun.set()
+            found = open_loop(
+                raw(one, "Upsert"), lambda number: bodies[number % len(bodies)], moments
+            )
+            results.put(found)
+    except KeyboardInterrupt:
+        pass

@@ -99,7 +99,8 @@ class Target:
     def zygote(self) -> int:
         """The process that workers are forked from."""
         router = self.server.process.pid
-        return int(Path(f"/proc/{router}/task/{router}/children").read_text().split()[0])
+        children = Path(f"/proc/{router}/task/{router}/children").read_text().split()
+        return int(children[0]) if children else 0
 
     def files(self) -> list[Path]:
         """All files of all indexes."""
@@ -117,11 +118,19 @@ class Target:
 @contextmanager
 def running(*arguments: str) -> Iterator[Target]:
     """A server on a temporary data folder, which is deleted afterwards."""
-    with (
-        tempfile.TemporaryDirectory(prefix="torpor-bench-", dir=os.environ.get("TMPDIR")) as folder,
-        LocalServer(Path(folder) / "data", arguments, Path(folder) / "log") as server,
-    ):
-        target = Target(server, Path(folder) / "data")
+    with tempfile.TemporaryDirectory(
+        prefix="torpor-bench-", dir=os.environ.get("TMPDIR")
+    ) as folder:
+        data = Path(folder) / "data"
+        with connected(LocalServer(data, arguments, Path(folder) / "log"), data) as target:
+            yield target
+
+
+@contextmanager
+def connected(server: LocalServer, folder: Path) -> Iterator[Target]:
+    """A server that runs already, which is ended afterwards."""
+    with server:
+        target = Target(server, folder)
         try:
             yield target
         finally:
