@@ -97,11 +97,14 @@ def _client(
                 call(bodies[number])
             start.wait(_START_SECONDS)
             found = closed_loop(
-                call, lambda number: bodies[(first + number) % len(bodies)], in_flight, seconds
+                lambda number: (call, bodies[(first + number) % len(bodies)]), in_flight, seconds
             )
             found.numbers = [(first + number) % len(bodies) for number in found.numbers]
             # All are looked at for their recall, but not all of a long run.
-            found.answers, found.numbers = found.answers[: len(bodies)], found.numbers[: len(bodies)]
+            found.answers, found.numbers = (
+                found.answers[: len(bodies)],
+                found.numbers[: len(bodies)],
+            )
             results.put(found)
     except KeyboardInterrupt:
         pass
@@ -121,10 +124,8 @@ def _writer(
     moments = [number / rate for number in range(int(rate * seconds))]
     try:
         with grpc.insecure_channel(address, options=[("grpc.max_send_message_length", -1)]) as one:
+            upsert = raw(one, "Upsert")
             begun.set()
-            found = open_loop(
-                raw(one, "Upsert"), lambda number: bodies[number % len(bodies)], moments
-            )
-            results.put(found)
+            results.put(open_loop(lambda number: (upsert, bodies[number % len(bodies)]), moments))
     except KeyboardInterrupt:
         pass

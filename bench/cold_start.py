@@ -1,9 +1,9 @@
 """What does the first query cost that wakes a sleeping index?
 
 Each sample is a wake of its own: the worker of the one before has exited, the client's channel is
-connected, the log is folded. `warm` finds the index's files in the page cache; `dropped` evicts them before
-each wake, and what the disk does by itself stands beside it. `awake` is the query after it, which wakes
-nothing. Left out: making a connection, and a router or zygote that has never run.
+connected, the log is folded. `warm` finds the index's files in the page cache; `dropped` evicts
+them before each wake, and what the disk does by itself stands beside it. `awake` is the query after
+it, which wakes nothing. Left out: making a connection, and a router or zygote that has never run.
 
 --rows measures the first so many rows of the data set, size by size, into a record of its own.
 --exact asks every query twice, on a wake each: as a client would, and for the exact answer.
@@ -103,7 +103,9 @@ class _Question:
             samples[f"{name}: {phase} ms"].append(getattr(wake, f"{phase}_ms"))
         if name.endswith("warm") and number % 2:
             following = query(self._dataset, number + 1, self._top_k, exact=exact)
-            samples[f"{name}: awake, the query after it ms"].append(_timed(lambda: ask(following))[0])
+            samples[f"{name}: awake, the query after it ms"].append(
+                _timed(lambda: ask(following))[0]
+            )
         target.sleep()
         if name.endswith("warm") and not number % 2:
             spent = target.describe().cost.cpu_seconds - before
@@ -112,19 +114,17 @@ class _Question:
 
     def _beside(self) -> None:
         """A process that never sleeps: the product and its selection in numpy, here."""
-        for number in range(25):
+        for number in range(-5, 20):
             vector = self._dataset.queries[number % len(self._dataset.queries)]
-            elapsed, _ = _timed(lambda vector=vector: _top(self._dataset, vector, self._top_k))
-            if number >= 5:
+            began = time.perf_counter()
+            scores = self._dataset.vectors @ vector
+            np.argpartition(-scores, min(self._top_k, len(scores)) - 1)
+            if number >= 0:
+                elapsed = (time.perf_counter() - began) * 1e3
                 self._record.samples[f"{self._prefix}numpy, always awake ms"].append(elapsed)
 
 
-def _top(dataset: datasets.Dataset, vector: "np.ndarray[tuple[int], np.dtype[np.float32]]", k: int) -> None:
-    scores = dataset.vectors @ vector
-    np.argpartition(-scores, min(k, len(scores)) - 1)
-
-
-def _timed(call: Callable[[], bytes | None]) -> tuple[float, bytes]:
+def _timed(call: Callable[[], bytes]) -> tuple[float, bytes]:
     began = time.perf_counter()
     answer = call()
-    return (time.perf_counter() - began) * 1e3, answer or b""
+    return (time.perf_counter() - began) * 1e3, answer

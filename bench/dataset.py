@@ -31,12 +31,14 @@ class Dataset:
     def neighbors_of(self, number: int, k: int) -> NDArray[np.int32]:
         """The k rows nearest to a query by cosine, decided in float64 unless they are known."""
         if self.neighbors is not None:
-            return self.neighbors[number, :k]
+            known: NDArray[np.int32] = self.neighbors[number, :k]
+            return known
         block, place = divmod(number, _EXACT_QUERIES)
         if (block, k) not in self._found:
             asked = self.queries[block * _EXACT_QUERIES : (block + 1) * _EXACT_QUERIES]
             self._found[block, k] = _nearest(self.vectors, asked, k)
-        return self._found[block, k][place]
+        found: NDArray[np.int32] = self._found[block, k][place]
+        return found
 
 
 def add_options(parser: argparse.ArgumentParser, *, sizes: bool = False) -> None:
@@ -59,9 +61,9 @@ def load(options: argparse.Namespace) -> Dataset:
         queries = np.load(_SAMPLE / "queries.f32.npy")
         neighbors, name = np.load(_SAMPLE / "neighbors.i32.npy"), "sample"
     else:
-        vectors = _read(options.data)
-        queries = _read(options.queries) if options.queries else vectors[:_QUERIES]
-        neighbors = _read(options.neighbors) if options.neighbors else None
+        vectors = read(options.data)
+        queries = read(options.queries) if options.queries else vectors[:_QUERIES]
+        neighbors = read(options.neighbors) if options.neighbors else None
         name = options.data.parent.name or options.data.stem
     if vectors.ndim != 2 or queries.ndim != 2 or vectors.shape[1] != queries.shape[1]:
         raise UnknownDataset(
@@ -92,13 +94,8 @@ def first(dataset: Dataset, rows: int) -> Dataset:
     return Dataset(name, dataset.vectors[:rows], dataset.queries, None)
 
 
-def numbers(text: str) -> list[int]:
-    """The numbers in an option like 1,8,64."""
-    return [int(part.replace("_", "")) for part in text.split(",")]
-
-
-def _read(path: Path) -> NDArray[np.float32]:
-    """An array that stays in its file until it is used."""
+def read(path: Path) -> NDArray[np.float32]:
+    """An array that stays in its file until it is used; raises UnknownDataset."""
     try:
         found: NDArray[np.float32] = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
@@ -107,6 +104,11 @@ def _read(path: Path) -> NDArray[np.float32]:
             "--data out for the sample."
         ) from None
     return found
+
+
+def numbers(text: str) -> list[int]:
+    """The numbers in an option like 1,8,64."""
+    return [int(part.replace("_", "")) for part in text.split(",")]
 
 
 def _nearest(

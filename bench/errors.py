@@ -1,10 +1,10 @@
 """What can go wrong around a benchmark that is nobody's mistake here: one clear line each, exit code 2.
 
-    BenchError
-    ├── UnknownDataset   a data set that is not there, or is no data set
-    ├── Unreachable      a server that does not answer
-    ├── NotInstalled     a program or package that a question needs
-    └── Stopped          the run did not get to its end: interrupted, or the disk is full
+BenchError
+├── UnknownDataset   a data set that is not there, or is no data set
+├── Unreachable      a server that does not answer
+├── NotInstalled     a program or package that a question needs
+└── Stopped          the run did not get to its end: interrupted, or the disk is full
 """
 
 import errno
@@ -44,10 +44,10 @@ def stopped_by(error: BaseException) -> Stopped | None:
 
 def unreachable(error: BaseException) -> Unreachable | None:
     """Why a call did not reach a server, in one line; None where one has answered."""
-    if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAVAILABLE:
+    if isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE:
         return Unreachable(f"The server is not to be reached: {error.details()}.")
     return None
 
 
 def _says_full(error: grpc.RpcError) -> bool:
-    return isinstance(error, grpc.Call) and "no space left" in (error.details() or "")
+    return "no space left" in (error.details() or "")

@@ -1,10 +1,11 @@
 """What happens to queries while vectors are written, and while what was written is folded and merged?
 
-Queries arrive at a set rate, as a Poisson process does, and count from when they were due. First nobody writes;
-then another process writes vectors of the set again, under their own ids, at a set rate. Every query is told by
-whether a builder, which folds or merges, was at work at any time between its arrival and its answer. The figures
-are ratios to the quiet phase of the same run. On two cores a client, a router, a worker, a builder and the writer
-share what there is: part of each ratio is that.
+Queries arrive at a set rate, as a Poisson process does, and count from when they were due. First
+nobody writes; then another process writes vectors of the set again, under their own ids, at a set
+rate. Every query is told by whether a builder, which folds or merges, was at work at any time
+between its arrival and its answer. The figures are ratios to the quiet phase of the same run. On
+two cores a client, a router, a worker, a builder and the writer share what there is: part of each
+ratio is that.
 """
 
 import argparse
@@ -37,7 +38,9 @@ def main(arguments: Sequence[str]) -> None:
     )
     datasets.add_options(parser)
     parser.add_argument("--rate", type=float, default=20.0, help="queries a second")
-    parser.add_argument("--writes", type=float, default=10.0, help="upserts of 100 vectors a second")
+    parser.add_argument(
+        "--writes", type=float, default=10.0, help="upserts of 100 vectors a second"
+    )
     parser.add_argument("--seconds", type=float, default=30.0, help="of each phase")
     parser.add_argument("--top-k", type=int, default=10)
     parser.add_argument("--output", type=Path, help="where to write the record")
@@ -114,15 +117,13 @@ class _Builders:
         self._thread.join()
 
 
-def _ask(
-    target: Target, bodies: list[bytes], options: argparse.Namespace, title: str
-) -> Traffic:
+def _ask(target: Target, bodies: list[bytes], options: argparse.Namespace, title: str) -> Traffic:
+    ask = target.raw("Query")
     moments = arrivals.poisson(options.rate, options.seconds, _SEED).tolist()
     with Progress(transient=True) as progress:
         task = progress.add_task(title, total=len(moments))
         return open_loop(
-            target.raw("Query"),
-            lambda number: bodies[number % len(bodies)],
+            lambda number: (ask, bodies[number % len(bodies)]),
             moments,
             progress=lambda: progress.advance(task),
         )

@@ -27,7 +27,7 @@ _ROOT = Path(__file__).parent.parent
 RESULTS = _ROOT / "bench" / "results"
 _PERCENTILES = (50, 90, 99, 99.9)
 # A table in a pipe would be folded to 80 columns.
-_WIDTH_MIN = 132
+_WIDTH_MIN = 150
 
 
 @dataclass
@@ -127,15 +127,19 @@ def show(made: Recording) -> None:
             table.add_column(column, justify="right")
         for key, found in measured.items():
             count = f"{len(made.samples[key]):,}"
-            table.add_row(key, *(f"{value:,.2f}" for value in found.values()), count)
+            table.add_row(key, *map(_written, found.values()), count)
         console.print(table)
     if made.figures:
         table = Table(title=None if measured else title, title_justify="left")
         table.add_column("", no_wrap=True)
         table.add_column("value", justify="right")
         for key, value in made.figures.items():
-            table.add_row(key, f"{value:,.2f}")
+            table.add_row(key, _written(value))
         console.print(table)
+
+
+def _written(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.2f}"
 
 
 def _commit() -> str:

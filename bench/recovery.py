@@ -1,13 +1,14 @@
 """How long does a server take to answer again after kill -9, with a long log?
 
-Vectors are written and acknowledged; then the server is killed as a crash would. `until it listens` is from
-starting a new one until it takes connections, `first answer` from there until a query has been answered: the log
-is checked, its torn end cut, a worker forked, and the log replayed by it. Each sample starts on the same files,
-which are in the page cache, and its answer is checked to hold the last acknowledged write.
+Vectors are written and acknowledged; then the server is killed as a crash would. `until it listens`
+is from starting a new one until it takes connections, `first answer` from there until a query has
+been answered: the log is checked, its torn end cut, a worker forked, and the log replayed by it.
+Each sample starts on the same files, which are in the page cache, and its answer is checked to hold
+the last acknowledged write.
 
-Folding keeps logs short, and so a long one takes doing: builders are halted (SIGSTOP) while vectors are written,
-as if they had no core, until the size is reached or the server refuses more. What a client waits for beside this,
-finding out that the connection is gone, is left out.
+Folding keeps logs short, and so a long one takes doing: builders are halted (SIGSTOP) while vectors
+are written, as if they had no core, until the size is reached or the server refuses more. What a
+client waits for beside this, finding out that the connection is gone, is left out.
 """
 
 import argparse
@@ -45,7 +46,10 @@ def main(arguments: Sequence[str]) -> None:
     )
     datasets.add_options(parser)
     parser.add_argument(
-        "--logs", type=datasets.numbers, default=[0, 1_000, 5_000, 20_000], help="vectors in the log"
+        "--logs",
+        type=datasets.numbers,
+        default=[0, 1_000, 5_000, 20_000],
+        help="vectors in the log",
     )
     parser.add_argument("--rounds", type=int, default=10, help="restarts with each log")
     parser.add_argument("--output", type=Path, help="where to write the record")
@@ -63,7 +67,9 @@ def main(arguments: Sequence[str]) -> None:
             crashed = Path(made) / "crashed"
             shutil.copytree(base, crashed)
             _crash(crashed, dataset, vectors, record)
-            for _ in track(range(options.rounds), f"Restarting, log of {vectors:,}", transient=True):
+            for _ in track(
+                range(options.rounds), f"Restarting, log of {vectors:,}", transient=True
+            ):
                 again = Path(made) / "again"
                 shutil.copytree(crashed, again)
                 _restart(again, dataset, f"log of {vectors:,} vectors", record)

@@ -1,14 +1,14 @@
 """How many queries a second are answered with 1 to 256 in flight, and where does the time go?
 
-A few client processes keep the queries in flight, each sending the next one when one is answered. Every step
-reports queries a second, latency, the batches that the worker made of what waited, recall, and the CPU of all
-clients, router and worker as shares of the machine's cores: a client share that grows while queries a second
-stand still is a client that is the bottleneck. The kernels' share is the worker's own: its torpor-scan-ms of each
-batch against the seconds of the step.
+A few client processes keep the queries in flight, each sending the next one when one is answered.
+Every step reports queries a second, latency, the batches that the worker made of what waited,
+recall, and the CPU of all clients, router and worker as shares of the machine's cores: a client
+share that grows while queries a second stand still is a client that is the bottleneck. The kernels'
+share is the worker's own: its torpor-scan-ms of each batch against the seconds of the step.
 
-h2load, where it is installed, replays one query over one connection: a client in C that costs little, beside the
-ones in Python. One query asked over and over finds its rows in the processor's caches, so it is not the answer,
-only the proof that there is no more to be had from another client.
+h2load, where it is installed, replays one query over one connection: a client in C that costs
+little, beside the ones in Python. One query asked over and over finds its rows in the processor's
+caches, so it is not the answer, only the proof that there is no more to be had from another client.
 """
 
 import argparse

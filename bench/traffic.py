@@ -1,8 +1,8 @@
 """Requests to a server, counted: at moments of their own, or as soon as one before is answered.
 
-Open loop: every request has a moment at which it is due, whatever became of those before, and its latency
-counts from then. A server that stalls is charged for all whom it kept waiting. How late the client itself
-was is reported beside it: where that is not small, the client is what was measured.
+Open loop: every request has a moment at which it is due, whatever became of those before, and its
+latency counts from then. A server that stalls is charged for all whom it kept waiting. How late the
+client itself was is reported beside it: where that is not small, the client is what was measured.
 
 Closed loop: so many requests are in flight, always.
 
@@ -18,8 +18,8 @@ from typing import Any
 
 import grpc
 
-Raw = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
-BodyOf = Callable[[int], bytes]
+# The request of a number: a method and an encoded message.
+RequestOf = Callable[[int], "tuple[grpc.UnaryUnaryMultiCallable[bytes, bytes], bytes]"]
 
 TIMEOUT_SECONDS = 60.0
 # Below this, sleeping is not exact enough: the rest is waited for awake.
@@ -53,34 +53,32 @@ class Traffic:
         self.answers.append(answer)
 
 
-def raw(channel: grpc.Channel, method: str) -> Raw:
+def raw(channel: grpc.Channel, method: str) -> "grpc.UnaryUnaryMultiCallable[bytes, bytes]":
     """A data method that takes and gives encoded messages: no time goes into encoding."""
     path = f"/torpor.v1.DataService/{method}"
     return channel.unary_unary(path, lambda body: body, lambda body: body)
 
 
 def open_loop(
-    call: Raw,
-    body_of: BodyOf,
+    request_of: RequestOf,
     moments: Sequence[float],
     metadata: Sequence[tuple[str, str]] = (),
     progress: Callable[[], object] = lambda: None,
 ) -> Traffic:
     """Sends request `number` at its moment; seconds count from the call of this function."""
-    gathered = _Gathered(call, metadata)
+    gathered = _Gathered(metadata)
     base = time.perf_counter()
     for number, moment in enumerate(moments):
         due = base + moment
         _wait_until(due)
         gathered.found.lateness_ms.append((time.perf_counter() - due) * 1e3)
-        gathered.send(number, body_of(number), due)
+        gathered.send(number, *request_of(number), due)
         progress()
     return gathered.end(base)
 
 
 def closed_loop(
-    call: Raw,
-    body_of: BodyOf,
+    request_of: RequestOf,
     in_flight: int,
     seconds: float,
     metadata: Sequence[tuple[str, str]] = (),
@@ -88,12 +86,12 @@ def closed_loop(
 ) -> Traffic:
     """Keeps `in_flight` requests with the server for some seconds, and waits for the last ones."""
     free = threading.Semaphore(in_flight)
-    gathered = _Gathered(call, metadata, free.release)
+    gathered = _Gathered(metadata, free.release)
     base = time.perf_counter()
     number = 0
     while time.perf_counter() < base + seconds:
         free.acquire()
-        gathered.send(number, body_of(number), time.perf_counter())
+        gathered.send(number, *request_of(number), time.perf_counter())
         number += 1
         progress()
     return gathered.end(base)
@@ -104,23 +102,27 @@ class _Gathered:
 
     def __init__(
         self,
-        call: Raw,
         metadata: Sequence[tuple[str, str]],
         answered: Callable[[], object] = lambda: None,
     ) -> None:
         self.found = Traffic()
-        self._call = call
         self._metadata = tuple(metadata)
         self._answered = answered
         self._cpu = time.process_time()
         self._lock = threading.Condition()
         self._flying = 0
 
-    def send(self, number: int, body: bytes, began: float) -> None:
+    def send(
+        self,
+        number: int,
+        call: "grpc.UnaryUnaryMultiCallable[bytes, bytes]",
+        body: bytes,
+        began: float,
+    ) -> None:
         """Sends one; its latency counts from `began`."""
         with self._lock:
             self._flying += 1
-        future = self._call.future(body, timeout=TIMEOUT_SECONDS, metadata=self._metadata)
+        future = call.future(body, timeout=TIMEOUT_SECONDS, metadata=self._metadata)
         future.add_done_callback(lambda done: self._done(number, began, done))
 
     def _done(self, number: int, began: float, future: Any) -> None:
@@ -128,9 +130,7 @@ class _Gathered:
         try:
             self.found.add(number, began, future.result(), future.initial_metadata())
         except grpc.RpcError as error:
-            code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
-            details = error.details() if isinstance(error, grpc.Call) else ""
-            self.found.failures[f"{code.name}: {details}"] += 1
+            self.found.failures[f"{error.code().name}: {error.details()}"] += 1
         finally:
             with self._lock:
                 self._flying -= 1

@@ -1,10 +1,11 @@
 """What does a query cost while the index is awake?
 
-`client ms` is one query after the other, from one client in another process. What gRPC, the router and the
-sockets add to the worker's own time is each answer's latency less its torpor-scan-ms. Then queries arrive at
-set rates, as a Poisson process does, whether or not those before are answered: latency counts from the moment
-a query was due, so that a stall is charged for everybody who waited. How late the client was to send is beside
-it: where that is not small, the client is what was measured.
+`client ms` is one query after the other, from one client in another process. What gRPC, the router
+and the sockets add to the worker's own time is each answer's latency less its torpor-scan-ms. Then
+queries arrive at set rates, as a Poisson process does, whether or not those before are answered:
+latency counts from the moment a query was due, so that a stall is charged for everybody who waited.
+How late the client was to send is beside it: where that is not small, the client is what was
+measured.
 
 Left out: connections being made, clients on other machines, several clients at once (see `throughput`).
 """
@@ -39,7 +40,10 @@ def main(arguments: Sequence[str]) -> None:
     datasets.add_options(parser)
     parser.add_argument("--count", type=int, default=1_000, help="queries one at a time")
     parser.add_argument(
-        "--rates", type=datasets.numbers, default=[20, 50, 100], help="queries a second, as 20,50,100"
+        "--rates",
+        type=datasets.numbers,
+        default=[20, 50, 100],
+        help="queries a second, as 20,50,100",
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="at each rate")
     parser.add_argument("--top-k", type=int, default=10)
@@ -92,12 +96,12 @@ def _one_at_a_time(
 def _at_rate(
     record: Recording, target: Target, bodies: list[bytes], rate: float, seconds: float
 ) -> list[tuple[int, bytes]]:
+    ask = target.raw("Query")
     moments = arrivals.poisson(rate, seconds, _SEED).tolist()
     with Progress(transient=True) as progress:
         task = progress.add_task(f"Asking, {rate} a second", total=len(moments))
         found = open_loop(
-            target.raw("Query"),
-            lambda number: bodies[number % len(bodies)],
+            lambda number: (ask, bodies[number % len(bodies)]),
             moments,
             progress=lambda: progress.advance(task),
         )
