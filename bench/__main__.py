@@ -16,9 +16,11 @@ from bench.errors import BenchError, stopped_by, unreachable
 
 # Figures beside a benchmark are those of one core, like the server's BLAS.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# What grpc has to say is in the errors that it raises.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 QUESTIONS = {
-    "cold_start": "what does the first query cost that wakes a sleeping index? --storm: a hundred at once",
+    "cold_start": "what does the first query cost that wakes a sleeping index, or a hundred of them?",
     "warm_latency": "what does a query cost while the index is awake, one at a time and at a set rate?",
     "throughput": "how many queries a second, from 1 to 256 in flight, and where does the time go?",
     "mixed": "what happens to queries while vectors are written, and while they are folded?",

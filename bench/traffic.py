@@ -35,6 +35,7 @@ class Traffic:
     answered_at: list[float] = field(default_factory=list)
     scan_ms: list[float] = field(default_factory=list)
     batch: list[int] = field(default_factory=list)
+    woken: list[bool] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)
     lateness_ms: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
@@ -44,12 +45,13 @@ class Traffic:
     def add(self, number: int, began: float, answer: bytes, metadata: Any) -> None:
         """Counts an answer that is there now."""
         now = time.perf_counter()
-        said = {key: value for key, value in metadata if key in ("torpor-batch", "torpor-scan-ms")}
+        said = dict(metadata)
         self.numbers.append(number)
         self.latency_ms.append((now - began) * 1e3)
         self.answered_at.append(now)
         self.scan_ms.append(float(said.get("torpor-scan-ms", 0.0)))
         self.batch.append(int(said.get("torpor-batch", 1)))
+        self.woken.append("torpor-wake-ms" in said)
         self.answers.append(answer)
 
 
