@@ -1,5 +1,5 @@
 # One target per task. Everything needed is made from python3 alone.
-.PHONY: demo test test-clients check fix stubs docs bench clean
+.PHONY: demo test test-clients check fix stubs docs bench bench-check clean
 
 export OPENBLAS_NUM_THREADS ?= 1
 UV := .venv/bootstrap/bin/uv
@@ -51,6 +51,10 @@ docs: .venv/made $(STUBS)/made
 bench: .venv/made
 	$(PYTHON) -m bench cold_start
 	$(PYTHON) -m bench warm_latency
+
+# What got slower since BASE, by more than its own noise? Default: since HEAD left main.
+bench-check: .venv/made
+	$(PYTHON) -m bench compare --base '$(BASE)'
 
 clean:
 	rm -rf .venv

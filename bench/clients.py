@@ -1,4 +1,4 @@
-"""Client processes that keep requests in flight together: one process of Python is soon the bottleneck."""
+"""Client processes that load a server together: one process of Python is soon the bottleneck."""
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ class Writer:
 def closed_loops(
     address: str, bodies: Sequence[bytes], in_flight: int, processes: int, seconds: float
 ) -> list[Traffic]:
-    """What came of `in_flight` queries kept in flight by at most so many processes, which start together."""
+    """What came of keeping queries in flight, by at most so many processes that start together."""
     count = min(processes, in_flight)
     context = multiprocessing.get_context("spawn")
     start: Barrier = context.Barrier(count)

@@ -1,4 +1,4 @@
-"""What the disk itself does, beside figures that contain it: files are dropped from the page cache first."""
+"""What the disk itself does, beside figures that contain it, of files that no cache holds."""
 
 import os
 import random

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from rich.progress import Progress
@@ -108,7 +109,7 @@ class _Builders:
             # The worker is awake; whoever is beside it builds.
             self._looks.append((time.perf_counter(), len(self._target.workers()) > 1))
 
-    def __enter__(self) -> "_Builders":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

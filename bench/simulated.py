@@ -49,7 +49,7 @@ def simulate(
     workers_awake_max: int,
     seed: int = 0,
 ) -> Outcome:
-    """What (moment, index) arrivals within `seconds` come to; workers awake at the end count until then."""
+    """What (moment, index) arrivals come to; a worker that is awake at the end counts until then."""
     world = _World(costs, Capacity(workers_awake_max, 1 << 62), seed)
     lives = [_Index(world, idle_seconds) for _ in range(indexes)]
     for moment, index in arrivals:
