@@ -4,14 +4,15 @@
     make bench-check BASE=v0.1.0       against another
     python -m bench compare --base HEAD~3 --rounds 6
 
-Both commits are checked out into folders of their own (git worktree), with this checkout's environment.
-Then they take turns, A B, B A, A B, ..., so that whatever else the machine does meets both, and every round
-gives one ratio for every figure. What is said of a figure is the median of its ratios and how far they
-scatter; it is slower where the median is beyond a tenth and beyond twice that scatter's own uncertainty.
-A few minutes cannot see less. Exit code 1: something got slower.
+Both commits are checked out into folders of their own (git worktree), with this checkout's
+environment. Then they take turns, A B, B A, A B, ..., so that whatever else the machine does meets
+both, and every round gives one ratio for every figure. What is said of a figure is the median of
+its ratios and how far they scatter; it is slower where the median is beyond a tenth and beyond
+twice that scatter's own uncertainty. A few minutes cannot see less. Exit code 1: something got
+slower.
 
-The questions are this checkout's (`bench.quick`), and run on the code of each commit: both must speak the
-same protos, as far as those questions use them.
+The questions are this checkout's (`bench.quick`), and run on the code of each commit: both must
+speak the same protos, as far as those questions use them.
 """
 
 import argparse

@@ -136,6 +136,8 @@ def _add(record: Recording, name: str, found: Outcome, always_seconds: float) ->
         "queries that were cold %": 100 * found.cold / max(len(found.latency_ms), 1),
         "wakes": float(found.wakes),
     }
+    if found.latency_ms:
+        figures["mean ms"] = float(np.mean(found.latency_ms))
     for percentile in (50, 90, 99) if found.latency_ms else ():
         figures[f"p{percentile} ms"] = float(np.percentile(found.latency_ms, percentile))
     record.figures |= {f"{name}: {key}": value for key, value in figures.items()}

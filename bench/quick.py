@@ -7,6 +7,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def _ask(target: Target, dataset: Dataset) -> dict[str, float]:
         return _timed(lambda: ask(questions[number % len(questions)]))
 
     cold = [wake(number) for number in range(_WAKES)]
-    warm = [_timed(lambda one=body: ask(one)) for body in questions[:_QUERIES]]
+    warm = [_timed(partial(ask, body)) for body in questions[:_QUERIES]]
     one = closed_loop(lambda n: (ask, questions[n % len(questions)]), 1, _LOOP_SECONDS / 2)
     many = closed_loop(lambda n: (ask, questions[n % len(questions)]), 16, _LOOP_SECONDS)
     found = {
