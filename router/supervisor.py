@@ -10,7 +10,6 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
 from router.capacity import Capacity
@@ -157,7 +156,7 @@ class Supervisor:
 
     def configure(self, idle_seconds: float) -> None:
         """Changes the idle time, from now on."""
-        self._life = replace(self._life, idle_seconds=idle_seconds)
+        self._life = self._life._replace(idle_seconds=idle_seconds)
         if self._life.phase is Phase.AWAKE:
             self._arm_idle()
 
