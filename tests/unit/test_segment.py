@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kernels.codes import Frame, encode
 from storage import manifest as manifests
 from storage.errors import DataLoss, FormatTooNew
 from storage.files import Files
@@ -83,6 +84,15 @@ def test_rows_come_back_as_they_went(folder: Path) -> None:
     assert [segment.metadata(row) for row in (0, 1, 3)] == [None, b"", METADATA]
     assert set(segment.lsns.tolist()) == {2}
     assert segment.vectors.ctypes.data % 64 == segment.norms.ctypes.data % 64 == 0
+
+
+def test_codes_come_back_as_they_were_made(folder: Path) -> None:
+    stored = segments(folder)[1].codes()
+    assert stored is not None
+    made = encode(VECTORS[300:900], Frame(stored.centre, stored.rotation))
+    for found, expected in zip(stored[:4], made[:4], strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(stored.limits, np.array(made.limits, np.float32))
 
 
 def test_ids_are_found_by_their_namespace_and_hash(folder: Path) -> None:
