@@ -1,4 +1,7 @@
-"""The vectors a benchmark runs on: the sample that ships with Torpor, or any .npy file."""
+"""The vectors a benchmark runs on: the sample that ships with Torpor, or any .npy file.
+
+Where more rows are asked for than there are, the set is grown; see `grown.py`.
+"""
 
 import argparse
 from dataclasses import dataclass, field
@@ -8,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UnknownDataset
+from bench.grown import cache_folder, grow
 
 _SAMPLE = Path(__file__).parent.parent / "torpor" / "sample"
 _QUERIES = 1_000
@@ -20,12 +24,16 @@ _SPARE = 50
 
 @dataclass(frozen=True)
 class Dataset:
-    """Stored vectors (n, d) and queries (q, d) float32; the exact neighbours (q, k) if known."""
+    """Stored vectors (n, d) and queries (q, d) float32; the exact neighbours (q, k) if known.
+
+    Rows beyond the first `real_rows` are mixed from those before; 0 where all are real.
+    """
 
     name: str
     vectors: NDArray[np.float32]
     queries: NDArray[np.float32]
     neighbors: NDArray[np.int32] | None
+    real_rows: int = 0
     _found: dict[tuple[int, int], NDArray[np.int32]] = field(default_factory=dict, repr=False)
 
     def neighbors_of(self, number: int, k: int) -> NDArray[np.int32]:
@@ -36,7 +44,7 @@ class Dataset:
         block, place = divmod(number, _EXACT_QUERIES)
         if (block, k) not in self._found:
             asked = self.queries[block * _EXACT_QUERIES : (block + 1) * _EXACT_QUERIES]
-            self._found[block, k] = _nearest(self.vectors, asked, k)
+            self._found[block, k] = nearest(self.vectors, asked, k)
         found: NDArray[np.int32] = self._found[block, k][place]
         return found
 
@@ -49,9 +57,18 @@ def add_options(parser: argparse.ArgumentParser, *, sizes: bool = False) -> None
     )
     parser.add_argument("--neighbors", type=Path, help=".npy of shape (q, k), the exact rows")
     if sizes:
-        parser.add_argument("--rows", type=numbers, help="sizes, as 10000,100000: measures each")
+        parser.add_argument(
+            "--rows",
+            type=numbers,
+            help="sizes, as 10000,1000000: measures each, grown where the set has fewer rows",
+        )
     else:
-        parser.add_argument("--rows", type=int, help="use only so many rows (drops --neighbors)")
+        parser.add_argument(
+            "--rows", type=int, help="only so many rows; or more, grown by mixing pairs of rows"
+        )
+    parser.add_argument(
+        "--cache", type=Path, default=cache_folder(), help="where grown sets are kept: %(default)s"
+    )
 
 
 def load(options: argparse.Namespace) -> Dataset:
@@ -70,14 +87,19 @@ def load(options: argparse.Namespace) -> Dataset:
             f"The vectors have the shape {vectors.shape} and the queries {queries.shape}; both must be "
             "(number, dimension), with one dimension."
         )
-    rows = options.rows if isinstance(options.rows, int) else len(vectors)
-    if rows < len(vectors):
+    rows = _wanted(options.rows) or len(vectors)
+    real_rows = 0
+    if rows < len(vectors) and isinstance(options.rows, int):
         vectors, neighbors = vectors[:rows], None
+    if rows > len(vectors):
+        real_rows = len(vectors)
+        vectors, neighbors = grow(vectors, rows, options.cache), None
     return Dataset(
-        f"{name}, {len(vectors):,} x {vectors.shape[1]}",
+        _name(name, len(vectors), vectors.shape[1], real_rows),
         np.ascontiguousarray(vectors, np.float32),
         np.ascontiguousarray(queries, np.float32),
         neighbors,
+        real_rows,
     )
 
 
@@ -90,8 +112,9 @@ def first(dataset: Dataset, rows: int) -> Dataset:
             f"The data set has {len(dataset.vectors):,} rows, fewer than {rows:,}: name a larger one "
             "with --data."
         )
-    name = f"{dataset.name.partition(',')[0]}, {rows:,} x {dataset.vectors.shape[1]}"
-    return Dataset(name, dataset.vectors[:rows], dataset.queries, None)
+    real_rows = dataset.real_rows if rows > dataset.real_rows else 0
+    name = _name(dataset.name.partition(",")[0], rows, dataset.vectors.shape[1], real_rows)
+    return Dataset(name, dataset.vectors[:rows], dataset.queries, None, real_rows)
 
 
 def read(path: Path) -> NDArray[np.float32]:
@@ -111,7 +134,7 @@ def numbers(text: str) -> list[int]:
     return [int(part.replace("_", "")) for part in text.split(",")]
 
 
-def _nearest(
+def nearest(
     vectors: NDArray[np.float32], queries: NDArray[np.float32], k: int
 ) -> NDArray[np.int32]:
     """The rows (q, k) nearest by cosine: candidates from float32 products, ordered in float64."""
@@ -136,3 +159,12 @@ def _nearest(
         similarity = wide @ queries[number].astype(np.float64) / np.where(lengths, lengths, 1.0)
         answers[number] = candidates[np.lexsort((candidates, -similarity))[:k]]
     return answers
+
+
+def _wanted(rows: int | list[int] | None) -> int | None:
+    return max(rows) if isinstance(rows, list) else rows
+
+
+def _name(name: str, rows: int, dimension: int, real_rows: int) -> str:
+    grown = f", grown from {real_rows:,} by mixing pairs" if real_rows else ""
+    return f"{name}, {rows:,} x {dimension}{grown}"
