@@ -1,8 +1,8 @@
 """Real vectors, made more: rows by mixing pairs of rows, dimensions by cutting rows or joining them.
 
 A mixed row lies between two real ones, (1 - w) a + w b with w from 0.1 to 0.5, and has norm 1. That
-keeps clusters and directions, which random gaussian vectors do not have; it makes neighbours a little denser
-than new real rows would. What is said of a grown set says what it was grown from.
+keeps clusters and directions, which random gaussian vectors do not have; it makes neighbours a little
+denser than new real rows would. What is said of a grown set says what it was grown from.
 
 Row i is the same whatever the number of rows. What is made is kept in a folder of the caller's, under
 a name that says what it was made from.

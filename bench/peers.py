@@ -6,9 +6,9 @@ through gRPC.
 
 Cold, of a library: a fresh process imports it, opens the folder and asks, page cache warm. `with the
 process` counts from the exec of the interpreter, numpy included; `open and query` leaves out the
-interpreter and all imports, as if they were free. Of a server: the server is started, too. Of Torpor: a
-query that wakes a sleeping index, by a client that is connected. Colds go by turns: one of every engine, then
-one of every engine again.
+interpreter and all imports, as if they were free. Of a server: the server is started, too. Of Torpor:
+a query that wakes a sleeping index, by a client that is connected. Colds go by turns: one of every
+engine, then one of every engine again.
 
 Warm: one query after the other, in a process that has asked twenty before; of a server and of Torpor
 through its protocol. queries/s: two processes that ask, or two threads where an engine lets only one

@@ -3,10 +3,10 @@
 import importlib
 import importlib.util
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 import numpy as np

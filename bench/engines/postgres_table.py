@@ -110,7 +110,7 @@ class _Vector:
     values: Floats
 
 
-class _VectorDumper(Dumper):
+class _VectorDumper(Dumper):  # type: ignore[misc]  # has no types where it is not installed
     """As pgvector reads it: dimension, nothing, big-endian float32."""
 
     format = Format.BINARY
