@@ -36,6 +36,7 @@ from storage.log_reader import recover
 from storage.log_writer import LogWriter
 from storage.namespaces import NamespaceDirectory
 from storage.records import Kind, NewRecord, replay_cost_ms
+from storage.tiers import exact_rows_max
 from torpor.internal.v1 import frames_pb2 as frames
 
 # A filter costs as much as replaying so many rows, and one more for so many rows it looks at.
@@ -73,6 +74,7 @@ class Machinery:
     loop: asyncio.AbstractEventLoop
     start_task: StartTask
     idle_seconds: float
+    exact_rows_max: int
 
 
 class Host(Protocol):
@@ -123,6 +125,8 @@ class LiveIndex:
             machinery.builders,
             machinery.threads,
             machinery.start_task,
+            index.row.metric,
+            exact_rows_max(machinery.exact_rows_max, index.row.dimension),
         )
         self.commits = Commits(
             self.name,

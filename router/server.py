@@ -76,6 +76,7 @@ class Server:
                     loop=loop,
                     start_task=tasks.start,
                     idle_seconds=self._settings.idle_seconds,
+                    exact_rows_max=self._settings.exact_rows_max,
                 )
                 await self._serve(catalog, machinery)
                 await tasks.finish()
