@@ -94,7 +94,7 @@ class EmulatedSelection:
         assert block.format is self.wanted.format
         vectors = block.vectors[start - block.first : stop - block.first]
         norms = block.norms[start - block.first : stop - block.first]
-        products = self._products(vectors)
+        products = self.products(vectors, norms)
         self.sets, self.set_of = sets, set_of
         self._device.select(self, products, norms, start)
 
@@ -107,7 +107,9 @@ class EmulatedSelection:
     def close(self) -> None:
         self._device.closed += 1
 
-    def _products(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    def products(
+        self, vectors: NDArray[np.float32], norms: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
         units = self._units.astype(np.float64)
         wide = vectors.astype(np.float64)
         sums = units @ wide.T

@@ -1,5 +1,6 @@
 """The backend on a card, but for the card: rows that stay and rows that pass by, bounds, the kernel."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +13,7 @@ from kernels.errors import DeviceFull, Interrupted
 from kernels.gpu import backend as gpu_backend
 from kernels.gpu.backend import GpuBackend
 from kernels.gpu.bounds import Format, estimate_error, format_of
+from kernels.gpu.device import Block, Wanted
 from kernels.gpu.resident import Resident
 from kernels.numpy_backend import NumpyBackend
 from kernels.queries import Ask, Metric, Queries
@@ -19,7 +21,7 @@ from kernels.rows import Rows
 from kernels.topk import Hits, search
 from tests.conformance.brute_force import CARD_IS_HERE, METRICS, Vectors, brute_force, rows_of
 from tests.conformance.compiled_kernel import COMPILER, CompiledKernel
-from tests.conformance.emulated_device import EmulatedDevice, rounded
+from tests.conformance.emulated_device import EmulatedDevice, EmulatedSelection, rounded
 
 every_metric = pytest.mark.parametrize("metric", METRICS)
 compiled = pytest.mark.skipif(COMPILER is None, reason="there is no g++ to compile the kernel with")
@@ -67,7 +69,7 @@ def test_an_estimate_is_no_further_from_the_exact_score_than_its_bound(
     # Just below the next value that the format has.
     steps = 1 + random.integers(0, 64, (6, dimension)) * float(form.value[0]) * 1.999
     signs = random.choice([-1.0, 1.0], (6, dimension))
-    vectors = (steps * signs * 2.0 ** random.integers(-3, 3, (6, 1))).astype(np.float32)
+    vectors = (steps * signs * 2.0 ** random.integers(-16, 3, (6, 1))).astype(np.float32)
     rows, queries = rows_of(vectors), Queries.of(vectors[:1] * np.float32(1.37), metric)
     norm = float(queries.norms[0])
     unit = rounded((queries.vectors[0] / norm).astype(np.float32), form)
@@ -91,6 +93,65 @@ def test_an_estimate_is_no_further_from_the_exact_score_than_its_bound(
             closeness = 2 * Fraction(norm) * product - Fraction(float(stored)) ** 2
             exact = 2 * Fraction(norm) * dot - sum((a * a for a in x), Fraction(0))
             assert abs(closeness - exact) <= bound
+
+
+@pytest.mark.parametrize("form", Format)
+def test_sums_are_within_the_bound_where_they_are_long(form: Format) -> None:
+    """At 20,000 dimensions the sums lose more than the inputs."""
+    rows = rows_of(normal(20, 20_000))
+    queries = Queries.of(normal(3, 20_000, 2), "dotproduct")
+    units = (queries.vectors / queries.norms[:, None]).astype(np.float32)
+    k = np.ones(3, np.int32)
+    wanted = Wanted(units, units[:, 0], k, units[:, 0], "dotproduct", form, 1)
+    device = EmulatedDevice()
+    selection = device.begin(wanted, 20)
+    products = selection.products(rounded(rows.vectors, form), rows.norms)
+    exact = queries.vectors.astype(np.float64) @ rows.vectors.T.astype(np.float64)
+    for number in range(3):
+        missed = np.abs(products[number] - exact[number] / queries.norms[number]).max()
+        assert missed <= estimate_error(rows, queries, number, form)
+
+
+class Liar(EmulatedDevice):
+    """Its estimates are exact, and then wrong by `errors`, up or down by chance."""
+
+    def __init__(self, errors: Vectors) -> None:
+        super().__init__()
+        self.errors = errors
+
+    def begin(self, wanted: Wanted, tile_rows: int) -> "LyingSelection":
+        return LyingSelection(self, wanted, tile_rows)
+
+    def _copy(self, block: Block) -> Block:
+        return replace(block, vectors=block.vectors.copy(), norms=block.norms.copy())
+
+
+class LyingSelection(EmulatedSelection):
+    def products(self, vectors: Vectors, norms: Vectors) -> Vectors:
+        wanted = self.wanted
+        scale = {
+            "dotproduct": np.ones((1, len(norms))),
+            "cosine": 1 / norms[None].astype(np.float64),
+            "euclidean": wanted.doubled_norms[:, None].astype(np.float64),
+        }[wanted.metric]
+        exact = wanted.units.astype(np.float64) @ vectors.T.astype(np.float64)
+        lies = self._random.choice([-0.98, 0.98], exact.shape) * self._device.errors[:, None]
+        return (exact + lies / scale).astype(np.float32)
+
+
+@every_metric
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+def test_the_answer_is_right_however_wrong_the_estimates_may_be(
+    metric: Metric, scale: float
+) -> None:
+    """Rows that differ by less than the error: the better one's estimate is often the worse one."""
+    vectors = (1 + 1e-3 * normal(4_000, 6)) * np.float32(scale)
+    queries = (vectors[:4] + 1e-3 * normal(4, 6, 2) * np.float32(scale)).astype(np.float32)
+    rows, asks = rows_of(vectors), [Ask(1), Ask(2), Ask(10), Ask(300)]
+    batch = Queries.of(queries, metric)
+    errors = [estimate_error(rows, batch, number, format_of(rows)) for number in range(4)]
+    found = search(made(Liar(np.array(errors))), rows, batch, asks)
+    agree(found, rows, queries, asks, metric)
 
 
 def test_bounds_are_of_use() -> None:
@@ -187,7 +248,7 @@ def test_many_queries_share_a_tile_and_fit_into_the_memory_for_work(
     taken: list[int] = []
 
     class Watched(EmulatedDevice):
-        def begin(self, wanted: object, tile_rows: int) -> object:
+        def begin(self, wanted: Wanted, tile_rows: int) -> EmulatedSelection:
             selection = super().begin(wanted, tile_rows)
             arrays = (selection.list_rows, selection.list_estimates)
             products = 4 * len(selection.counts) * tile_rows
