@@ -1,9 +1,9 @@
 """What can end a search early.
 
-    Interrupted     nobody waits for the answer
-    DeviceError     a graphics card could not be used
-      DeviceFull    its memory is full: less may fit
-      DeviceLost    it does not answer, or cannot be used at all
+Interrupted     nobody waits for the answer
+DeviceError     a graphics card could not be used
+  DeviceFull    its memory is full: less may fit
+  DeviceLost    it does not answer, or cannot be used at all
 """
 
 

@@ -1,8 +1,8 @@
 """The backend on a graphics card.
 
-Tiles of rows are multiplied with all queries of a batch, and a kernel keeps for each query the rows whose
-estimate, less twice its error, reaches the k-th best so far (see device.Selection): as in `numpy_backend.py`
-these include every row of the answer. The scores that decide are made of them in float64, by `topk.py`.
+Tiles of rows are multiplied with all queries of a batch, and a kernel keeps for each query the rows
+whose estimate reaches the k-th best so far less twice the error (see device.Selection): as in
+`numpy_backend.py` these include every row of the answer, and `topk.py` scores them in float64.
 """
 
 import math
@@ -33,9 +33,7 @@ Numbers = NDArray[np.int64]
 class GpuBackend:
     """Not for two callers at a time. Raises DeviceError where the device does not do its work."""
 
-    def __init__(
-        self, device: Device, cpu: Backend, block_rows_max: int = BLOCK_ROWS_MAX
-    ) -> None:
+    def __init__(self, device: Device, cpu: Backend, block_rows_max: int = BLOCK_ROWS_MAX) -> None:
         """`cpu` answers hybrid queries, and those that ask for single rows."""
         self.name = device.name
         self._device = device

@@ -9,16 +9,16 @@ q.x / |q| is wrong for three reasons, bounded one by one; u = 2^-24, d the dimen
     f16       2^-11    2^-25     rounded to nearest; a is half the smallest subnormal
     tf32      2^-10    2^-126    cut off, since cards need not round; what is subnormal may become zero
 
-A row is then wrong by |x' - x| <= r |x| + a sqrt(d). A unit query is rounded to float32 first, and is
-wrong by r + 2 u + a sqrt(d).
+A row is then wrong by |x' - x| <= r |x| + a sqrt(d). A unit query is rounded to float32 first, and
+is wrong by r + 2 u + a sqrt(d).
 
-*Sums.* Products of two such values are exact in float32 but for those that underflow, by at most 2^-126
-each. A tensor core adds m >= 2 of them to a sum at once, all shifted to the largest exponent and cut off
-there, and the result once more (Fasi, Higham, Mikaitis, Pranesh, Numerical behavior of NVIDIA tensor cores,
-2021): each of these loses at most 2 u times the largest number, which |q'| |x'| bounds. They are d products,
-and a sum and a result for each step, 2 d + 2 at most. With the sums of parts that were made apart, never
-more than d of them, s = 5 (d + 1) u bounds it, and s / (1 - s) what the errors do to each other. Cards
-without tensor cores add as `kernels.bounds` says, and stay far below.
+*Sums.* Products of two such values are exact in float32 but for those that underflow, by at most
+2^-126 each. A tensor core adds m >= 2 of them to a sum at once, all shifted to the largest exponent and
+cut off there, and the result once more (Fasi, Higham, Mikaitis, Pranesh, Numerical behavior of NVIDIA
+tensor cores, 2021): each of these loses at most 2 u times the largest number, which |q'| |x'| bounds.
+They are d products, and a sum and a result for each step, 2 d + 2 at most. With the sums of parts that
+were made apart, never more than d of them, s = 5 (d + 1) u bounds it, and s / (1 - s) what the errors do
+to each other. Cards without tensor cores add as `kernels.bounds` says, and stay far below.
 
 *The rest* is the arithmetic of float32 on the estimate, as in `numpy_backend.py`.
 """

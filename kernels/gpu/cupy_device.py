@@ -1,8 +1,8 @@
 """A graphics card, by CuPy.
 
-NOT RUN ON A CARD YET: where this was written there was none. What was done instead: its calls run against a
-stand-in for CuPy that checks their arguments (tests/conformance/straw_cupy.py), the kernel's source runs
-compiled by a C++ compiler, and NVRTC compiles it for sm_80 and sm_90.
+NOT RUN ON A CARD YET: where this was written there was none. What was done instead: its calls run
+against a stand-in for CuPy that checks their arguments (tests/conformance/straw_cupy.py), the kernel's
+source runs compiled by a C++ compiler, and NVRTC compiles it for sm_80 and sm_90.
 
 Three streams: searches run on one; rows that stay are uploaded on another, by another thread; rows that
 only pass by are copied on the third, while the ones before them are searched. Copies go through pinned
@@ -23,11 +23,11 @@ from kernels.gpu.bounds import Format
 from kernels.gpu.device import Block, Wanted
 from kernels.gpu.kernel_source import KERNEL, METRICS, source
 
-# Of what is free when the device is opened: other processes, the libraries and our own work need the rest.
+# Of what is free when the device is opened; other processes and the libraries need the rest.
 _FREE_SHARE = 0.9
 # Threads that look at the scores of one query.
 _THREADS = 1_024
-# Tiles that may wait on the device: enough that it never waits for us, few enough that a deadline counts.
+# Tiles that may wait on the device: so many that it never waits for us, so few that a deadline counts.
 _TILES_WAITING_MAX = 4
 # What errors of CUDA and cuBLAS say when there is no memory.
 _FULL = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -94,10 +94,8 @@ class CupyDevice:
             self.cupy.cuda.runtime.deviceSynchronize()
             self.cupy.get_default_memory_pool().free_all_blocks()
 
-    def multiply(
-        self, units: Any, vectors: Any, products: Any, form: Format
-    ) -> None:
-        """products (b, m) = units (b, d) times vectors (m, d), transposed; on the compute stream.
+    def multiply(self, units: Any, vectors: Any, products: Any, form: Format) -> None:
+        """Puts units (b, d) times vectors (m, d), transposed, into products (b, m); on `compute`.
 
         cuBLAS knows columns only: to it, each array is its own transpose.
         """

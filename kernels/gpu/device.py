@@ -17,7 +17,7 @@ from kernels.queries import Metric
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows `first` to `stop` of an array, on a device; what `vectors` and `norms` are, it alone knows."""
+    """Rows first..stop of an array, on a device; what `vectors` and `norms` are, it alone knows."""
 
     first: int
     stop: int

@@ -1,9 +1,9 @@
 """Which rows are on a device: uploaded once, kept while their array lives, in bounded memory.
 
-An array is known by its identity, and only one that cannot be written to is kept: a map of a segment. When
-a worker moves on to a newer manifest, the arrays of segments that it has left die, and their blocks with
-them. What does not fit is streamed by every search anew; blocks that are kept stay, because a scan that
-goes round makes the oldest block the next one that is needed.
+An array is known by its identity, and only one that cannot be written to is kept: a map of a segment.
+When a worker moves on to a newer manifest, the arrays of segments that it has left die, and their blocks
+with them. What does not fit is streamed by every search anew; blocks that are kept stay, because a scan
+that goes round makes the oldest block the next one that is needed.
 """
 
 import weakref
@@ -16,8 +16,8 @@ from kernels.gpu.bounds import Format
 from kernels.gpu.device import Block, Device
 from kernels.rows import Rows
 
-# Few enough bytes that two of them are no loss beside the rows that are kept, and enough that a copy runs
-# at the bus's speed; so few rows that a tile of scores for them is small.
+# Few enough bytes that two of them are no loss beside the rows that are kept, and enough that a copy
+# runs at the bus's speed; so few rows that a tile of scores for them is small.
 _BLOCK_BYTES = 64 << 20
 BLOCK_ROWS_MAX = 1 << 16
 

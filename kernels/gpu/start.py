@@ -59,5 +59,7 @@ def check_itself(backend: GpuBackend, cpu: Backend) -> None:
         rows = Rows(scaled, norms, 0, len(scaled), None, *norm_bounds(norms))
         queries = Queries.of(scaled[:5], "euclidean")
         found = [search(one, rows, queries, [Ask(10)] * 5) for one in (backend, cpu)]
-        if any(ours.rows.tolist() != theirs.rows.tolist() for ours, theirs in zip(*found, strict=True)):
+        if any(
+            ours.rows.tolist() != theirs.rows.tolist() for ours, theirs in zip(*found, strict=True)
+        ):
             raise DeviceLost("The card's answers to known questions are wrong.")

@@ -20,9 +20,6 @@ from kernels.gpu.bounds import format_of
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 
-# Values below which the processor has answered before a card has heard of it: 64 MB of float32, of whose
-# codes a processor reads 16 MB in a millisecond. To be measured anew on a machine that has a card.
-_VALUES_MIN = 1 << 24
 # Rows that the card has no room for come over the bus each time, slower than a processor reads its
 # memory: only many queries at once make up for that.
 _STREAMED_QUERIES_MIN = 32
@@ -34,11 +31,17 @@ class SwitchingBackend:
     def __init__(
         self,
         cpu: Backend,
-        start: Callable[[Backend], GpuBackend],
+        start: Callable[[Backend], tuple[GpuBackend, object]],
         say: Callable[[str], None],
-        values_min: int = _VALUES_MIN,
+        values_min: int,
     ) -> None:
-        """`start` is called in a thread; `say` is told what became of the card, from any thread."""
+        """Scans of fewer values than `values_min` stay on the processor.
+
+        `start` is called in a thread, and says beside a backend what starting took; `say` is told what
+        became of the card, from any thread.
+        """
+        # That of the backend which answers.
+        self.name = cpu.name
         self._cpu = cpu
         self._start = start
         self._say = say
@@ -50,11 +53,6 @@ class SwitchingBackend:
         self._thread: Thread | None = None
         self._loading: Rows | None = None
         self._orders: SimpleQueue[Rows | None] = SimpleQueue()
-
-    @property
-    def name(self) -> str:
-        """That of the backend which answers."""
-        return self._cpu.name if self._gpu is None else self._gpu.name
 
     def close(self) -> None:
         """Waits for the thread, then ends the others."""
@@ -124,13 +122,15 @@ class SwitchingBackend:
     def _serve_card(self) -> None:
         """Starts the card, then uploads what is ordered."""
         try:
-            self._gpu = self._start(self._cpu)
+            gpu, took = self._start(self._cpu)
         except Exception as error:  # noqa: BLE001 - whatever keeps a card from starting, we go on without
             self._is_lost(error)
             return
+        self._say(f"gpu_ready {took}")
+        self._gpu, self.name = gpu, gpu.name
         while (rows := self._orders.get()) is not None:
             try:
-                self._gpu.resident.load(rows, format_of(rows))
+                gpu.resident.load(rows, format_of(rows))
             except DeviceFull as error:
                 self._is_full(error)
             except DeviceLost as error:
@@ -147,7 +147,7 @@ class SwitchingBackend:
 
     def _is_lost(self, error: Exception) -> None:
         self._lost = True
-        self._gpu = None
+        self._gpu, self.name = None, self._cpu.name
         self._say_once("gpu_lost", error)
 
     def _say_once(self, event: str, error: Exception) -> None:

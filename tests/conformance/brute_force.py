@@ -28,7 +28,6 @@ from tests.conformance.emulated_device import EmulatedDevice
 Vectors = NDArray[np.float32]
 
 
-
 def _by_the_kernel() -> Backend:
     if COMPILER is None:
         pytest.skip("there is no g++ to compile the kernel with")

@@ -65,8 +65,10 @@ def _library() -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "kernel.so"
         subprocess.run(
-            [COMPILER, "-x", "c++", "-std=c++20", "-O2", "-shared", "-fPIC", "-pthread"]
-            + ["-ffp-contract=off", "-Wno-psabi", "-o", made, "-"],
+            [
+                *(COMPILER, "-x", "c++", "-std=c++20", "-O2", "-ffp-contract=off"),
+                *("-shared", "-fPIC", "-pthread", "-o", made, "-"),
+            ],
             input=header + source() + _MAIN,
             text=True,
             check=True,

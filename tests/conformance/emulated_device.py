@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.bounds import UNIT
+from kernels.errors import DeviceFull
 from kernels.gpu.bounds import Format
 from kernels.gpu.device import Block, Wanted
 
@@ -29,10 +30,14 @@ class EmulatedDevice:
         self.streamed: list[Block] = []
         self.trims = 0
         self.closed = 0
+        self.full_once = False
         self.failure: Exception | None = None
 
     def hold(self, block: Block) -> Block:
         self._work()
+        if self.full_once:
+            self.full_once = False
+            raise DeviceFull("out of memory")
         self.held += 1
         return self._copy(block)
 
@@ -116,7 +121,8 @@ class EmulatedSelection:
         sizes = np.outer(np.sqrt((units**2).sum(axis=1)), np.sqrt((wide**2).sum(axis=1)))
         allowed = 5 * (vectors.shape[1] + 0.5) * UNIT * sizes
         # As much as the bound allows, but for rounding the result to float32.
-        return (sums + self._random.choice([-1.0, 1.0], sums.shape) * allowed).astype(np.float32)
+        wrong = sums + self._random.choice([-1.0, 1.0], sums.shape) * allowed
+        return np.asarray(wrong, np.float32)
 
 
 def rounded(values: NDArray[np.float32], form: Format) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
 """A stand-in for CuPy, of numpy: as much of it as cupy_device.py uses, with arguments checked.
 
-Streams do what they are told at once; memory is this process's; the matrix product is cuBLAS's, columns,
-leading dimensions and all, on float64; the kernel is the compiled one. It shows that the calls fit together,
-and nothing about a card.
+Streams do what they are told at once; memory is this process's; the matrix product is cuBLAS's, with its
+columns and leading dimensions, in float64; the kernel is the compiled one. It shows that the calls fit
+together, and nothing about a card.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ class StrawArray:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.values.shape
+        return tuple(self.values.shape)
 
     @property
     def data(self) -> types.SimpleNamespace:
@@ -145,9 +145,15 @@ def _gemm(
     three = _by_columns(c, c_type, ldc, m, n)
     scale = [float(_by_columns(at, _R_32F, 1, 1, 1)[0, 0]) for at in (alpha, beta)]
     assert scale == [1.0, 0.0]
-    wide = [x.astype(np.float64).T if t == _T else x.astype(np.float64)
-            for x, t in ((one, transa), (two, transb))]
+    wide = [
+        x.astype(np.float64).T if t == _T else x.astype(np.float64)
+        for x, t in ((one, transa), (two, transb))
+    ]
     three[...] = wide[0] @ wide[1]
+
+
+def _set_stream(handle: int, stream: int) -> None:
+    assert (handle, stream) == (3, StrawStream.ptr)
 
 
 def _by_columns(at: int, kind: int, leading: int, rows: int, columns: int) -> Any:
@@ -155,7 +161,9 @@ def _by_columns(at: int, kind: int, leading: int, rows: int, columns: int) -> An
     dtype = np.dtype(_KINDS[kind])
     size = ((columns - 1) * leading + rows) * dtype.itemsize
     memory = (ctypes.c_char * size).from_address(at)
-    return np.ndarray((rows, columns), dtype, memory, strides=(dtype.itemsize, leading * dtype.itemsize))
+    return np.ndarray(
+        (rows, columns), dtype, memory, strides=(dtype.itemsize, leading * dtype.itemsize)
+    )
 
 
 def modules() -> dict[str, types.ModuleType]:
@@ -165,21 +173,36 @@ def modules() -> dict[str, types.ModuleType]:
         for name in ("cupy", "cupy.cuda", "cupy.cuda.cublas", "cupy.cuda.device")
     )
     cublas.__dict__.update(
-        CUBLAS_OP_N=_N, CUBLAS_OP_T=_T, CUBLAS_COMPUTE_32F=_COMPUTE_32F, CUBLAS_GEMM_DEFAULT=-1,
-        CUBLAS_COMPUTE_32F_FAST_TF32=_COMPUTE_TF32, gemmEx=_gemm, setStream=lambda handle, stream: None,
+        CUBLAS_OP_N=_N,
+        CUBLAS_OP_T=_T,
+        CUBLAS_COMPUTE_32F=_COMPUTE_32F,
+        CUBLAS_GEMM_DEFAULT=-1,
+        CUBLAS_COMPUTE_32F_FAST_TF32=_COMPUTE_TF32,
+        gemmEx=_gemm,
+        setStream=_set_stream,
     )
     device.__dict__.update(get_cublas_handle=lambda: 3)
     cuda.__dict__.update(
-        cublas=cublas, device=device, Device=_Device, Stream=StrawStream, Event=StrawEvent,
+        cublas=cublas,
+        device=device,
+        Device=_Device,
+        Stream=StrawStream,
+        Event=StrawEvent,
         alloc_pinned_memory=bytearray,
         compiler=types.SimpleNamespace(CompileException=type("CompileException", (Exception,), {})),
         runtime=types.SimpleNamespace(
-            CUDA_R_16F=_R_16F, CUDA_R_32F=_R_32F, memGetInfo=lambda: (8 << 30, 16 << 30),
+            CUDA_R_16F=_R_16F,
+            CUDA_R_32F=_R_32F,
+            memGetInfo=lambda: (8 << 30, 16 << 30),
             deviceSynchronize=lambda: None,
         ),
     )
     cupy.__dict__.update(
-        cuda=cuda, RawModule=_RawModule, float16=np.float16, float32=np.float32, int32=np.int32,
+        cuda=cuda,
+        RawModule=_RawModule,
+        float16=np.float16,
+        float32=np.float32,
+        int32=np.int32,
         empty=lambda shape, kind: StrawArray(np.empty(shape, kind)),
         zeros=lambda shape, kind: StrawArray(np.zeros(shape, kind)),
         full=lambda shape, value, kind: StrawArray(np.full(shape, value, kind)),

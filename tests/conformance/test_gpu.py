@@ -135,8 +135,9 @@ class LyingSelection(EmulatedSelection):
             "euclidean": wanted.doubled_norms[:, None].astype(np.float64),
         }[wanted.metric]
         exact = wanted.units.astype(np.float64) @ vectors.T.astype(np.float64)
+        assert isinstance(self._device, Liar)
         lies = self._random.choice([-0.98, 0.98], exact.shape) * self._device.errors[:, None]
-        return (exact + lies / scale).astype(np.float32)
+        return np.asarray(exact + lies / scale, np.float32)
 
 
 @every_metric
