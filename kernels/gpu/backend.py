@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kernels.backend import Backend
 from kernels.errors import Interrupted
-from kernels.gpu.bounds import estimate_error, format_of
+from kernels.gpu.bounds import Format, estimate_error, format_of
 from kernels.gpu.device import Block, Device, Wanted
 from kernels.gpu.resident import BLOCK_ROWS_MAX, Resident
 from kernels.queries import Ask, Queries
@@ -33,13 +33,43 @@ Numbers = NDArray[np.int64]
 class GpuBackend:
     """Not for two callers at a time. Raises DeviceError where the device does not do its work."""
 
-    def __init__(self, device: Device, cpu: Backend, block_rows_max: int = BLOCK_ROWS_MAX) -> None:
-        """`cpu` answers hybrid queries, and those that ask for single rows."""
+    def __init__(
+        self,
+        device: Device,
+        cpu: Backend,
+        block_rows_max: int = BLOCK_ROWS_MAX,
+        choose_format: Callable[[Rows], Format] = format_of,
+    ) -> None:
+        """`cpu` answers hybrid queries, and those that ask for single rows.
+
+        `choose_format` may say no format that cannot hold the rows (see `format_of`).
+        """
         self.name = device.name
+        self._format_of = choose_format
         self._device = device
         self._cpu = cpu
         self._block_rows_max = block_rows_max
-        self.resident = Resident(device, block_rows_max)
+        self._resident = Resident(device, block_rows_max)
+
+    def load(self, rows: Rows) -> None:
+        """Uploads the array that these rows are of, as far as it fits; may be called by another thread.
+
+        An array that can be written to is left where it is. Raises DeviceError.
+        """
+        self._resident.load(rows, self._format_of(rows))
+
+    def loaded(self, rows: Rows) -> bool | None:
+        """Whether all of the array is on the device, or some; None before it was loaded."""
+        return self._resident.whole(rows, self._format_of(rows))
+
+    @property
+    def loaded_bytes(self) -> int:
+        """What rows take on the device."""
+        return self._resident.bytes
+
+    def shrink(self) -> None:
+        """Lets all rows go and takes half as much from now on; not while a search is under way."""
+        self._resident.shrink()
 
     def close(self) -> None:
         """Ends the threads of the other backend."""
@@ -60,7 +90,7 @@ class GpuBackend:
             answers = self._cpu.survivors(rows, queries.some(hybrid), some, keep_going)
             for number, one in zip(hybrid, answers, strict=True):
                 found[number] = one
-        form = format_of(rows)
+        form = self._format_of(rows)
         errors = {
             number: estimate_error(rows, queries, number, form)
             for number, ask in enumerate(asks)
@@ -70,7 +100,7 @@ class GpuBackend:
         for group in _groups(able, asks):
             some = [asks[number] for number in group]
             margins = _up(np.array([2 * errors[number] for number in group]))
-            answers = self._search(rows, queries.some(group), some, margins, keep_going)
+            answers = self._search(rows, form, queries.some(group), some, margins, keep_going)
             for number, one in zip(group, answers, strict=True):
                 found[number] = one
         return found
@@ -90,6 +120,7 @@ class GpuBackend:
     def _search(
         self,
         rows: Rows,
+        form: Format,
         queries: Queries,
         asks: Sequence[Ask],
         margins: NDArray[np.float32],
@@ -104,7 +135,7 @@ class GpuBackend:
             np.array([ask.k for ask in asks], np.int32),
             margins,
             queries.metric,
-            format_of(rows),
+            form,
             kept_max,
         )
         tile_rows = min(self._block_rows_max, (WORK_BYTES // len(asks) - 8 * kept_max) // 12)
@@ -112,7 +143,7 @@ class GpuBackend:
         allowed = _Allowed(rows, asks)
         selection = self._device.begin(wanted, tile_rows)
         try:
-            for block in self.resident.blocks(rows, wanted.format):
+            for block in self._resident.blocks(rows, form):
                 for start, stop in _tiles(rows, block, tile_rows):
                     if not keep_going():
                         raise Interrupted

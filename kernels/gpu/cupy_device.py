@@ -87,6 +87,8 @@ class CupyDevice:
 
     def begin(self, wanted: Wanted, tile_rows: int) -> "_Selection":
         with translated():
+            # A thread that did not open the card has no context before it says which one it means.
+            self.cupy.cuda.Device(0).use()
             return _Selection(self, wanted, tile_rows)
 
     def trim(self) -> None:

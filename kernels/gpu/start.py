@@ -1,6 +1,7 @@
 """Starting a card: CuPy, its context, the kernel, and a first search whose answer is known."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from kernels.backend import Backend
 from kernels.errors import DeviceLost
 from kernels.gpu.backend import GpuBackend
+from kernels.gpu.bounds import Format, format_of
 from kernels.gpu.cupy_device import CupyDevice, translated
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows, norm_bounds, row_norms
@@ -16,7 +18,7 @@ from kernels.topk import search
 
 @dataclass(frozen=True, slots=True)
 class Startup:
-    """What starting took, in milliseconds: by phase, and its memory in bytes on the card."""
+    """What starting took, by phase."""
 
     import_ms: float
     context_ms: float
@@ -30,8 +32,10 @@ class Startup:
         )
 
 
-def start_gpu(cpu: Backend) -> tuple[GpuBackend, Startup]:
-    """A backend on this machine's card, with `cpu` for what it leaves; never call it before a fork.
+def start_gpu(
+    cpu: Backend, choose_format: Callable[[Rows], Format] = format_of
+) -> tuple[GpuBackend, Startup]:
+    """A backend on this machine's first card, with `cpu` for what it leaves; never before a fork.
 
     Raises DeviceError where there is none, or where it does not compute as it should.
     """
@@ -40,7 +44,7 @@ def start_gpu(cpu: Backend) -> tuple[GpuBackend, Startup]:
         import cupy  # noqa: F401 - for the time that it takes
     imported = time.perf_counter()
     # The context and the kernel, compiled at its first start on a machine and cached by CuPy.
-    backend = GpuBackend(CupyDevice(), cpu)
+    backend = GpuBackend(CupyDevice(), cpu, choose_format=choose_format)
     opened = time.perf_counter()
     check_itself(backend, cpu)
     searched = time.perf_counter()

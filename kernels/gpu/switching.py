@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from kernels.backend import Backend
 from kernels.errors import DeviceFull, DeviceLost
 from kernels.gpu.backend import GpuBackend
-from kernels.gpu.bounds import format_of
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 
 # Rows that the card has no room for come over the bus each time, slower than a processor reads its
 # memory: only many queries at once make up for that.
 _STREAMED_QUERIES_MIN = 32
+# So often memory may run out: then a sixteenth of the rows would be left, and others want the card.
+_FULL_MAX = 4
 
 
 class SwitchingBackend:
@@ -49,6 +50,7 @@ class SwitchingBackend:
         self._gpu: GpuBackend | None = None
         self._lost = False
         self._full = False
+        self._times_full = 0
         self._said: set[str] = set()
         self._thread: Thread | None = None
         self._loading: Rows | None = None
@@ -103,18 +105,18 @@ class SwitchingBackend:
         gpu = self._gpu
         if gpu is None or not self._has_room(gpu):
             return None
-        whole = gpu.resident.whole(rows, format_of(rows))
-        if whole is None and self._loading is None:
+        loaded = gpu.loaded(rows)
+        if loaded is None and self._loading is None:
             self._loading = rows
             self._orders.put(rows)
-        return gpu if whole or (whole is False and count >= _STREAMED_QUERIES_MIN) else None
+        return gpu if loaded or (loaded is False and count >= _STREAMED_QUERIES_MIN) else None
 
     def _has_room(self, gpu: GpuBackend) -> bool:
         """Lets rows go if memory has run out; here, where no search is under way that reads them."""
         if self._full and self._loading is None:
             self._full = False
             try:
-                gpu.resident.shrink()
+                gpu.shrink()
             except DeviceLost as error:
                 self._is_lost(error)
         return not (self._full or self._lost)
@@ -130,7 +132,7 @@ class SwitchingBackend:
         self._gpu, self.name = gpu, gpu.name
         while (rows := self._orders.get()) is not None:
             try:
-                gpu.resident.load(rows, format_of(rows))
+                gpu.load(rows)
             except DeviceFull as error:
                 self._is_full(error)
             except DeviceLost as error:
@@ -143,7 +145,10 @@ class SwitchingBackend:
 
     def _is_full(self, error: Exception) -> None:
         self._full = True
+        self._times_full += 1
         self._say_once("gpu_memory_full", error)
+        if self._times_full == _FULL_MAX:
+            self._is_lost(error)
 
     def _is_lost(self, error: Exception) -> None:
         self._lost = True

@@ -185,7 +185,7 @@ def test_rows_that_stay_on_the_card_answer_as_those_that_pass_by(metric: Metric)
     backend = made(device)
     for _ in range(2):
         agree(search(backend, rows, Queries.of(queries, metric), asks), rows, queries, asks, metric)
-        backend.resident.load(rows, format_of(rows))
+        backend.load(rows)
     assert device.held == 8
     device.streamed.clear()
     agree(search(backend, rows, Queries.of(queries, metric), asks), rows, queries, asks, metric)
@@ -196,12 +196,12 @@ def test_what_does_not_fit_passes_by_and_the_rest_stays() -> None:
     rows, queries = read_only(normal(4_000, 24)), normal(3, 24, 2)
     device = EmulatedDevice(rows_bytes_max=3 * 500 * (24 * 2 + 4))
     backend = made(device)
-    backend.resident.load(rows, format_of(rows))
-    assert device.held == 3 and backend.resident.whole(rows, format_of(rows)) is False
+    backend.load(rows)
+    assert device.held == 3 and backend.loaded(rows) is False
     asks = [Ask(10)] * 3
     found = search(backend, rows, Queries.of(queries, "cosine"), asks)
     agree(found, rows, queries, asks, "cosine")
-    assert backend.resident.bytes == device.rows_bytes_max
+    assert backend.loaded_bytes == device.rows_bytes_max
 
 
 def test_blocks_go_with_their_array_and_make_room() -> None:
@@ -222,8 +222,8 @@ def test_blocks_go_with_their_array_and_make_room() -> None:
 def test_an_array_that_may_change_does_not_stay() -> None:
     device, rows = EmulatedDevice(), rows_of(normal(1_000, 24))
     backend = made(device)
-    backend.resident.load(rows, format_of(rows))
-    assert device.held == 0 and backend.resident.whole(rows, format_of(rows)) is None
+    backend.load(rows)
+    assert device.held == 0 and backend.loaded(rows) is None
 
 
 def test_a_shrunken_card_holds_half_as_much() -> None:

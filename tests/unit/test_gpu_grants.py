@@ -1,16 +1,26 @@
 """Who may use a graphics card: the setting, the machine, and how many at a time."""
 
 import logging
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from kernels.backend import Backend
+from kernels.errors import DeviceLost
 from kernels.gpu.switching import SwitchingBackend
+from kernels.queries import Ask, Queries
+from kernels.topk import search
 from router.capacity import Capacity
 from router.errors import Unavailable
 from router.gpu import gpu_workers
 from router.settings import Settings
+from tests.conformance.brute_force import rows_of
 from tests.unit.straw import QUERY, make
+from worker import backends
 from worker.backends import choose_backend
 
 CARDS = ["/dev/nvidia0"]
@@ -72,6 +82,34 @@ def test_a_card_without_cupy_is_said(caplog: pytest.LogCaptureFixture) -> None:
     gpu_workers(Settings(gpu="off"), lambda: CARDS, lambda: False)
     (said,) = caplog.records
     assert said.levelno == logging.WARNING and "torpor[gpu-cuda12]" in said.getMessage()
+
+
+def test_a_card_that_cannot_be_used_is_said_in_the_log_of_the_worker(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_card(cpu: Backend) -> object:
+        raise DeviceLost("no driver")
+
+    monkeypatch.setattr(backends, "start_gpu", no_card)
+    monkeypatch.setattr(backends, "GPU_VALUES_MIN", 10)
+    backend = choose_backend(1, "docs")
+    rows = rows_of(np.eye(8, dtype=np.float32))
+    rows.vectors.flags.writeable = False
+    queries = Queries.of(rows.vectors[:1], "cosine")
+    (hits,) = search(backend, rows, queries, [Ask(1)])
+    backend.close()
+    assert hits.rows.tolist() == [0]
+    assert [one.getMessage() for one in caplog.records] == ["gpu_lost error=no driver index=docs"]
+
+
+def test_the_zygote_knows_no_cupy(tmp_path: Path) -> None:
+    """A process with a context on a card cannot fork."""
+    (tmp_path / "cupy.py").write_text("raise SystemExit('CuPy was imported')")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import worker.zygote as z; z.warm_up()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_only_a_worker_that_may_use_a_card_looks_for_one() -> None:

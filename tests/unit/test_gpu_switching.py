@@ -9,7 +9,6 @@ import pytest
 
 from kernels.errors import DeviceFull, DeviceLost
 from kernels.gpu.backend import GpuBackend
-from kernels.gpu.bounds import format_of
 from kernels.gpu.switching import SwitchingBackend
 from kernels.numpy_backend import NumpyBackend
 from kernels.queries import Ask, Queries
@@ -154,8 +153,20 @@ def test_a_full_card_answers_again_with_fewer_rows_and_says_so_once(
     assert one.device.trims == 2
     # It has room for half, then for a quarter; what passes by is worth it for many queries only.
     until(lambda: one.backend._loading is None)
-    assert one.card.resident.bytes == 500 * ROW_BYTES
+    assert one.card.loaded_bytes == 500 * ROW_BYTES
     assert not one.asks(rows, count=2)
+
+
+def test_a_card_that_is_full_again_and_again_is_left_to_others(
+    bench: Callable[..., Bench],
+) -> None:
+    one, rows = bench(), segment()
+    one.moves(rows)
+    one.device.failure = DeviceFull("out of memory")
+    until(lambda: one.asks(rows, count=40) or len(one.said) == 3)
+    assert [what.split()[0] for what in one.said] == ["gpu_ready", "gpu_memory_full", "gpu_lost"]
+    one.device.failure = None
+    assert not one.asks(rows, count=40)
 
 
 def test_memory_that_runs_out_during_an_upload_is_a_smaller_card(
@@ -199,6 +210,6 @@ def test_hybrid_and_filtered_queries_are_answered_beside_each_other(
 def test_rows_of_a_segment_that_is_gone_leave_the_card(bench: Callable[..., Bench]) -> None:
     one, rows = bench(), segment()
     one.moves(rows)
-    assert one.card.resident.whole(rows, format_of(rows))
+    assert one.card.loaded(rows)
     del rows
-    until(lambda: one.card.resident.bytes == 0)
+    until(lambda: one.card.loaded_bytes == 0)
