@@ -31,6 +31,7 @@ from storage.errors import StorageError
 from storage.files import Files
 from storage.folders import Origin, folder_of
 from storage.index_row import Costs, IndexRow
+from storage.limits import GPU_VALUES_MIN
 from storage.log_format import Position
 from storage.log_reader import recover
 from storage.log_writer import LogWriter
@@ -245,6 +246,12 @@ class LiveIndex:
         self.upkeep.sweep()
 
     # What the parts ask and tell (supervisor.Owner, upkeep.Owner)
+
+    @property
+    def gpu_pays(self) -> bool:
+        """It has a segment whose scan is worth a graphics card."""
+        rows = max((entry.rows for entry in self.upkeep.manifest.segments), default=0)
+        return rows * self._index.row.dimension >= GPU_VALUES_MIN
 
     def spec(self) -> dict[str, object]:
         """What a child must know of the index."""

@@ -38,6 +38,8 @@ class Settings:
     workers_awake_max: int = 64
     memory_bytes_max: int = 8 << 30
     exact_rows_max: int = 0
+    gpu: str = "auto"
+    gpu_workers_max: int = 1
     log_level: str = "info"
     front: str = "torpor"
     index_ports: str = ""
@@ -64,6 +66,10 @@ class Settings:
             raise BadSettings(
                 f"exact_rows_max must be at least {EXACT_ROWS_MIN}, or 0 for the default of each index."
             )
+        if self.gpu not in ("auto", "off"):
+            raise BadSettings("gpu must be auto or off.")
+        if self.gpu_workers_max < 0:
+            raise BadSettings("gpu_workers_max must be at least 0.")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise BadSettings("log_level must be debug, info, warning or error.")
         if self.front not in ("torpor", "grpcio"):
@@ -152,6 +158,8 @@ _HELP = {
     "memory_bytes_max": "private memory that all workers together may have, in bytes",
     "exact_rows_max": "records of a namespace up to which it is searched as a whole; more get centroids "
     "and are searched approximately, unless a query is to be exact; 0: 100,000,000 / dimension",
+    "gpu": "auto, to compute on a graphics card where there is one and CuPy is installed, or off",
+    "gpu_workers_max": "workers that may use the card at the same time; each takes most of its memory",
     "log_level": "debug, info, warning or error",
     "front": "what speaks HTTP: torpor, or grpcio as a second one, which serves gRPC alone and no REST",
     "index_ports": "FIRST-LAST: a port of its own for each index, from these",

@@ -33,6 +33,10 @@ class Owner(Protocol):
 
     name: str
 
+    @property
+    def gpu_pays(self) -> bool:
+        """It has so many rows that a graphics card is worth its start."""
+
     def spec(self) -> dict[str, object]:
         """What a child must know of the index."""
 
@@ -364,7 +368,8 @@ class Supervisor:
             self._wake = WakeClock()
         self._wake.forked_ns = time.monotonic_ns()
         manifest_version, _ = self._owner.position()
-        spec = self._owner.spec()
+        gpu = self._owner.gpu_pays and self._capacity.take_gpu((self, number))
+        spec = {**self._owner.spec(), "gpu": gpu}
         token = self._zygote.spawn(
             "worker", spec, channel.child_end, lambda how: self._exited(number, how)
         )
@@ -400,6 +405,7 @@ class Supervisor:
         current = number == self._life.worker and self._life.admitted
         worker.channel.close()
         del self._workers[number]
+        self._capacity.give_gpu_back((self, number))
         self._owner.left(self._clock() - worker.forked_at, how.cpu_seconds)
         self._owner.manifest_released()
         self._changed.set()

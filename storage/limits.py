@@ -55,6 +55,10 @@ SEGMENTS_MAX = 8
 # A segment with a larger share of dead rows than this is rewritten.
 DEAD_SHARE_MAX = 0.25
 
+# Values of a scan below which the processor has answered before a graphics card has heard of it: 64 MB
+# of float32, of whose codes a processor reads 16 MB in a millisecond. Not measured on a card yet.
+GPU_VALUES_MIN = 1 << 24
+
 assert LOG_FILE_BYTES_MIN % SECTOR_BYTES == 0
 assert LOG_FILE_BYTES_MIN <= LOG_FILE_BYTES_MAX
 assert SCHEMA_FIELDS_MAX * 6 * SCHEMA_FIELD_BYTES_MAX < 48 * KIB
