@@ -1,5 +1,5 @@
 # One target per task. Everything needed is made from python3 alone.
-.PHONY: demo test test-clients check fix stubs docs bench clean
+.PHONY: demo test test-clients check fix stubs docs bench bench-check peers report clean
 
 export OPENBLAS_NUM_THREADS ?= 1
 UV := .venv/bootstrap/bin/uv
@@ -51,6 +51,20 @@ docs: .venv/made $(STUBS)/made
 bench: .venv/made
 	$(PYTHON) -m bench cold_start
 	$(PYTHON) -m bench warm_latency
+
+# What got slower since BASE, by more than its own noise? Default: since HEAD left main.
+bench-check: .venv/made
+	$(PYTHON) -m bench compare --base '$(BASE)'
+
+# What others would use instead, for `python -m bench peers` and `kernels`, in an environment of its own.
+peers: $(UV)
+	UV_PROJECT_ENVIRONMENT=.venv/peers $(UV) sync --frozen --quiet --no-default-groups --group peers
+
+# Write REPORT.md, its figures and README's table anew after measuring.
+report: .venv/made
+	$(UV) sync --frozen --quiet --inexact --group bench
+	$(PYTHON) -m bench report
+	$(PYTHON) -m bench readme
 
 clean:
 	rm -rf .venv

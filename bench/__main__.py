@@ -1,15 +1,34 @@
-"""`python -m bench QUESTION [OPTION ...]`."""
+"""`python -m bench QUESTION [OPTION ...]`.
+
+Exit code 0 is an answer, 1 a comparison that found something, 2 a run that could not be made or did not
+get to its end: why is one line on stderr.
+"""
 
 import importlib
 import os
+import signal
 import sys
+from types import FrameType
+
+import grpc
+
+from bench.errors import BenchError, stopped_by, unreachable
 
 # Figures beside a benchmark are those of one core, like the server's BLAS.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# What grpc has to say is in the errors that it raises.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 QUESTIONS = {
-    "cold_start": "what does the first query cost that wakes a sleeping index?",
-    "warm_latency": "what does a query cost while the index is awake, one at a time?",
+    "cold_start": "what does the first query cost that wakes a sleeping index, or a hundred of them?",
+    "warm_latency": "what does a query cost while the index is awake, one at a time and at a set rate?",
+    "throughput": "how many queries a second, from 1 to 256 in flight, and where does the time go?",
+    "mixed": "what happens to queries while vectors are written, and while they are folded?",
+    "duty_cycle": "what does a day of sporadic traffic cost, against workers that are always on?",
+    "recovery": "how long does a server take to answer again after kill -9, with a long log?",
+    "peers": "what do other engines cost, cold and warm, on the same data?",
+    "kernels": "what does each way to compute an answer cost, beside faiss and usearch?",
+    "fold": "what do folding a log and merging a million rows cost, and those who ask meanwhile?",
     "filtered": "what does a query cost that only some of the records match?",
     "million": "what do filters, fetches, lists and updates cost on a million records?",
     "tenants": "what does an index of many small namespaces cost?",
@@ -18,8 +37,13 @@ QUESTIONS = {
     "sleeping": "what does an index cost while it sleeps?",
 }
 
-# Not a question, but what is made of the answers.
-TASKS = {"readme": "write the measured table of README.md from the records; --check compares"}
+# Not questions, but what is asked of other servers, and made of the answers.
+TASKS = {
+    "load": "put load on any server that speaks the protos: --target HOST:PORT, TLS, API key",
+    "report": "write bench/results/REPORT.md and its figures from the records; --check compares",
+    "readme": "write the measured table of README.md from the records; --check compares",
+    "compare": "compare two commits, question by question, by turns; also `make bench-check`",
+}
 
 
 def main() -> int:
@@ -30,10 +54,26 @@ def main() -> int:
         print("usage: python -m bench QUESTION [OPTION ...]\n")
         for question, text in known.items():
             print(f"  {question:<14}{text}")
-        print("\n`python -m bench QUESTION --help` lists its options.")
+        print(
+            "\n`python -m bench QUESTION --help` says how it is measured, and lists its options; "
+            "bench/README.md\nsays what each figure leaves out."
+        )
         return 0 if name in ("", "-h", "--help") else 2
-    importlib.import_module(f"bench.{name}").main(arguments)
-    return 0
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return importlib.import_module(f"bench.{name}").main(arguments) or 0
+    except BenchError as error:
+        print(error, file=sys.stderr)
+    except (KeyboardInterrupt, OSError, grpc.RpcError) as error:
+        known_reason = stopped_by(error) or unreachable(error)
+        if known_reason is None:
+            raise
+        print(known_reason, file=sys.stderr)
+    return 2
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

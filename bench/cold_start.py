@@ -1,66 +1,130 @@
 """What does the first query cost that wakes a sleeping index?
 
 Each sample is a wake of its own: the worker of the one before has exited, the client's channel is
-connected, the log is folded. `page cache dropped` evicts the index's files before each wake.
+connected, the log is folded. `warm` finds the index's files in the page cache; `dropped` evicts
+them before each wake, and what the disk does by itself stands beside it. `awake` is the query after
+it, which wakes nothing. Left out: making a connection, and a router or zygote that has never run.
+
+--rows measures the first so many rows of the data set, size by size, into a record of its own.
+--exact asks every query twice, on a wake each: as a client would, and for the exact answer.
+--storm 100 instead asks a hundred sleeping indexes at once; they share files, but not a byte of memory.
 """
 
 import argparse
-import os
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.progress import track
 
 from bench import dataset as datasets
-from bench.record import save
+from bench import disk, storm
+from bench.record import Recording, recording
 from bench.target import Target, query, recall, running
+
+_PHASES = ("queue", "fork", "open", "replay", "first_scan", "total")
 
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(prog="python -m bench cold_start", description=__doc__)
-    datasets.add_options(parser)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench cold_start",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    datasets.add_options(parser, sizes=True)
     parser.add_argument("--wakes", type=int, default=100, help="samples with a warm page cache")
     parser.add_argument("--dropped", type=int, default=20, help="samples with a dropped one")
     parser.add_argument("--top-k", type=int, default=10)
+    parser.add_argument("--exact", action="store_true", help="ask for the exact answer as well")
+    parser.add_argument("--storm", type=int, metavar="N", help="wake so many indexes at once")
+    parser.add_argument("--rounds", type=int, default=5, help="of the storm")
     parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
-    samples: dict[str, list[float]] = defaultdict(list)
-    found: list[float] = []
-    with running("--idle-seconds", "600") as target:
-        target.fill(dataset)
-        ask = target.raw("Query")
+    if options.storm:
+        storm.measure(dataset, options.storm, options.rounds, options.top_k, options.output)
+        return
+    settings: dict[str, object] = {"data": dataset.name, "top_k": options.top_k}
+    name = "cold_start"
+    if options.rows:
+        name, settings["rows"] = "cold_sizes", options.rows
+    with recording(name, settings, options.output) as record:
+        for rows in options.rows or [len(dataset.vectors)]:
+            prefix = f"{rows:,} rows, " if options.rows else ""
+            with running("--idle-seconds", "600") as target:
+                one = _Question(record, datasets.first(dataset, rows), options.top_k, prefix)
+                one.measure(target, options)
+                if not options.rows:
+                    record.samples |= disk.measure(target.folder)
+
+
+class _Question:
+    """The wakes of one index."""
+
+    def __init__(
+        self, record: Recording, dataset: datasets.Dataset, top_k: int, prefix: str
+    ) -> None:
+        self._record = record
+        self._dataset = dataset
+        self._top_k = top_k
+        self._prefix = prefix
+
+    def measure(self, target: Target, options: argparse.Namespace) -> None:
+        """Loads the index and wakes it, by turns with and without `exact`."""
+        target.fill(self._dataset)
+        kinds = {"": False, **({"exact, ": True} if options.exact else {})}
+        found: dict[str, list[float]] = {kind: [] for kind in kinds}
         for cache, count in (("warm", options.wakes), ("dropped", options.dropped)):
-            for number in track(range(count), f"Waking, page cache {cache}", transient=True):
-                if cache == "dropped":
-                    _drop_page_cache(target)
-                request = query(dataset, number, options.top_k)
-                began = time.perf_counter()
-                response = ask(request)
-                samples[f"{cache}: client ms"].append((time.perf_counter() - began) * 1e3)
-                found.append(recall(dataset, number, options.top_k, response))
-                wake = target.describe().last_wake
-                for phase in ("queue", "fork", "open", "replay", "first_scan", "total"):
-                    value = getattr(wake, f"{phase}_ms")
-                    samples[f"{cache}: {phase} ms"].append(value)
-                target.sleep()
-    save(
-        "cold_start",
-        {"data": dataset.name, "top_k": options.top_k},
-        samples,
-        {f"recall@{options.top_k}": sum(found) / len(found)},
-        options.output,
-    )
+            title = f"{self._prefix}waking, page cache {cache}"
+            for number in track(range(count), title, transient=True):
+                for kind, exact in kinds.items():
+                    if cache == "dropped":
+                        disk.drop_page_cache(target.files())
+                    name = f"{self._prefix}{kind}{cache}"
+                    found[kind].append(self._wake(target, number, name, exact=exact))
+        for kind, recalls in found.items():
+            if recalls:
+                figure = f"{self._prefix}{kind}recall@{self._top_k}"
+                self._record.figures[figure] = sum(recalls) / len(recalls)
+        self._beside()
+
+    def _wake(self, target: Target, number: int, name: str, *, exact: bool) -> float:
+        """One wake, and its recall; every other one is followed by a query that wakes nothing."""
+        request = query(self._dataset, number, self._top_k, exact=exact)
+        ask = target.raw("Query")
+        samples = self._record.samples
+        before = target.describe().cost.cpu_seconds
+        elapsed, response = _timed(lambda: ask(request))
+        samples[f"{name}: client ms"].append(elapsed)
+        wake = target.describe().last_wake
+        for phase in _PHASES:
+            samples[f"{name}: {phase} ms"].append(getattr(wake, f"{phase}_ms"))
+        if name.endswith("warm") and number % 2:
+            following = query(self._dataset, number + 1, self._top_k, exact=exact)
+            samples[f"{name}: awake, the query after it ms"].append(
+                _timed(lambda: ask(following))[0]
+            )
+        target.sleep()
+        if name.endswith("warm") and not number % 2:
+            spent = target.describe().cost.cpu_seconds - before
+            samples[f"{name}: CPU of the worker ms"].append(spent * 1e3)
+        return recall(self._dataset, number, self._top_k, response)
+
+    def _beside(self) -> None:
+        """A process that never sleeps: the product and its selection in numpy, here."""
+        for number in range(-5, 20):
+            vector = self._dataset.queries[number % len(self._dataset.queries)]
+            began = time.perf_counter()
+            scores = self._dataset.vectors @ vector
+            np.argpartition(-scores, min(self._top_k, len(scores)) - 1)
+            if number >= 0:
+                elapsed = (time.perf_counter() - began) * 1e3
+                self._record.samples[f"{self._prefix}numpy, always awake ms"].append(elapsed)
 
 
-def _drop_page_cache(target: Target) -> None:
-    for path in target.folder.glob("*/*/*/*"):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(descriptor)
+def _timed(call: Callable[[], bytes]) -> tuple[float, bytes]:
+    began = time.perf_counter()
+    answer = call()
+    return (time.perf_counter() - began) * 1e3, answer

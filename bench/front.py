@@ -18,8 +18,9 @@ from pathlib import Path
 import grpc
 import numpy as np
 
-from bench import load
+from bench import h2load
 from bench.echo import ECHO, SINK
+from bench.processes import memory_bytes
 from bench.record import save
 from bench.target import INDEX, running
 from torpor.v1 import control_pb2, control_pb2_grpc, data_pb2, data_pb2_grpc
@@ -73,7 +74,7 @@ def _echo(samples: dict[str, list[float]], front: str, port: int, pid: int, call
     body = b"\0" + (3_072).to_bytes(4) + bytes(3_072)
     # grpc.aio would take ten times as long over as many.
     count = calls if front == "torpor" else calls // 8
-    done = load.run(url, body, server=pid, count=count, in_flight=64, fields=_GRPC)
+    done = h2load.run(url, body, server=pid, count=count, in_flight=64, fields=_GRPC)
     samples[f"echo, 64 in flight, {front} requests/s"].append(done.requests_per_second)
     samples[f"echo, 64 in flight, {front} CPU us"].append(done.cpu_us)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -129,7 +130,7 @@ def _query(samples: dict[str, list[float]], front: str, address: str, router: in
         question = data_pb2.QueryRequest(index=INDEX, vector=rows[0], top_k=10)
         data.Query(question)
     encoded = question.SerializeToString()
-    done = load.run(
+    done = h2load.run(
         f"http://{address}/torpor.v1.DataService/Query",
         b"\0" + len(encoded).to_bytes(4) + encoded,
         server=router,
@@ -152,7 +153,7 @@ def _query_over_rest(
         urllib.request.Request(f"{host}/query", body, fields)  # noqa: S310
     ) as answer:
         assert len(json.load(answer)["matches"]) == 10
-    done = load.run(
+    done = h2load.run(
         f"{host}/query", body, server=router, count=8_000, in_flight=64, fields=fields, http1=True
     )
     samples["query over REST, 64 in flight, torpor requests/s"].append(done.requests_per_second)
@@ -170,7 +171,7 @@ def _attack(
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         echo = _raw(channel, ECHO)
         quiet = _timed(lambda: echo(bytes(3_072)), 3_000)
-        before = load.memory_bytes(pid)
+        before = memory_bytes(pid)
         command = [sys.executable, "-m", "bench.attacks", str(port), str(seconds)]
         attacked: list[float] = []
         most = before
@@ -179,7 +180,7 @@ def _attack(
                 began = time.perf_counter()
                 echo(bytes(3_072))
                 attacked.append((time.perf_counter() - began) * 1e3)
-                most = max(most, load.memory_bytes(pid))
+                most = max(most, memory_bytes(pid))
             assert attackers.stdout is not None
             figures["attacks connections"] = float(attackers.stdout.read())
     samples["echo, nobody beside it ms"] = quiet

@@ -1,4 +1,11 @@
-"""How fast are vectors taken in, and what does one durable upsert into a sleeping index cost?"""
+"""How fast are vectors taken in, and what does one durable upsert into a sleeping index cost?
+
+A few clients, threads of one other process with a connection each, send requests that are encoded
+ahead; an acknowledgement means that the vectors are on the disk. `bytes written` is what router,
+workers and builders have caused to be written until everything is folded and merged, as the kernel
+counts it, by the bytes of the requests: the log, each fold and each merge write a vector once more.
+Left out: encoding, and clients on other machines.
+"""
 
 import argparse
 import os
@@ -12,14 +19,19 @@ from rich.console import Console
 
 from bench import dataset as datasets
 from bench import metadata
-from bench.record import save
+from bench.processes import written_bytes
+from bench.record import recording
 from bench.target import INDEX, Target, running, upserts
 from torpor.v1 import data_pb2
 
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(prog="python -m bench ingest", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench ingest",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     datasets.add_options(parser)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--batch", type=int, default=100, help="vectors of one request")
@@ -30,35 +42,37 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
-    with_metadata = _with_metadata(dataset, options) if options.metadata is not None else {}
     Console().print("Encoding the requests ahead...")
     bodies = list(upserts(dataset, options.batch))
-    with running("--idle-seconds", "600") as target:
-        target.create(dataset.vectors.shape[1])
-        batch_ms, seconds = _ingest(target, bodies, options.clients)
-        stored = target.data.DescribeIndexStats(data_pb2.DescribeIndexStatsRequest(index=INDEX))
-        target.settle()
-        before = target.describe().cost.cold_starts
-        single_ms = _single(target, dataset, options.single)
-        woken = target.describe().cost.cold_starts - before
-        size = sum(path.stat().st_size for path in target.folder.glob("*/*/*/*"))
-    save(
-        "ingest",
-        {"data": dataset.name, "clients": options.clients, "batch": options.batch},
-        {
-            f"upsert of {options.batch}, {options.clients} clients ms": batch_ms,
-            "upsert of 1, asleep ms": single_ms,
-            "fdatasync of 2 KB, this disk ms": _fdatasync_ms(),
-        },
-        {
-            "vectors/s": len(dataset.vectors) / seconds,
-            "vectors stored": stored.total_vector_count,
-            "wakes during the single upserts": woken,
-            "bytes on disk a vector": size / len(dataset.vectors),
-            **with_metadata,
-        },
-        options.output,
-    )
+    settings = {"data": dataset.name, "clients": options.clients, "batch": options.batch}
+    with recording("ingest", settings, options.output) as record:
+        if options.metadata is not None:
+            record.figures |= _with_metadata(dataset, options)
+        with running("--idle-seconds", "600") as target:
+            target.create(dataset.vectors.shape[1])
+            before = _written_bytes(target)
+            batch_ms, seconds = _ingest(target, bodies, options.clients)
+            record.samples[f"upsert of {options.batch}, {options.clients} clients ms"] += batch_ms
+            record.figures["vectors/s"] = len(dataset.vectors) / seconds
+            stored = target.data.DescribeIndexStats(data_pb2.DescribeIndexStatsRequest(index=INDEX))
+            record.figures["vectors stored"] = stored.total_vector_count
+            target.settle()
+            sent = sum(map(len, bodies))
+            record.figures["bytes written per byte ingested"] = (
+                _written_bytes(target) - before
+            ) / sent
+            wakes = target.describe().cost.cold_starts
+            record.samples["upsert of 1, asleep ms"] += _single(target, dataset, options.single)
+            woken = target.describe().cost.cold_starts - wakes
+            record.figures["wakes during the single upserts"] = woken
+            size = sum(path.stat().st_size for path in target.files())
+            record.figures["bytes on disk a vector"] = size / len(dataset.vectors)
+        record.samples["fdatasync of 2 KB, this disk ms"] += _fdatasync_ms()
+
+
+def _written_bytes(target: Target) -> int:
+    """By the router, and by the zygote with all its children that have exited."""
+    return written_bytes(target.server.process.pid) + written_bytes(target.zygote())
 
 
 def _with_metadata(dataset: datasets.Dataset, options: argparse.Namespace) -> dict[str, float]:

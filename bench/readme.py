@@ -11,8 +11,8 @@ _RESULTS = _ROOT / "bench" / "results"
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Rewrites the table, or exits with a message if it is not what the records say."""
+def main(arguments: Sequence[str]) -> int:
+    """Rewrites the table, or compares it; 1 if it is not what the records say."""
     path = _ROOT / "README.md"
     text = path.read_text()
     before, rest = text.split(_BEGIN)
@@ -21,7 +21,9 @@ def main(arguments: Sequence[str]) -> None:
     if "--check" not in arguments:
         path.write_text(made)
     elif made != text:
-        sys.exit("README.md is not what the records say; run `python -m bench readme`.")
+        print("README.md is not what the records say; run `make report`.", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _table() -> str:
@@ -49,8 +51,14 @@ def _table() -> str:
             "from the disk."
         ),
     ]
+    figure = f"bench/results/{_FIGURE}.svg"
+    lines += ["", f"![The first query after a silence]({figure})", ""]
+    lines += [f"All of it, and how each figure is measured: [{_REPORT}]({_REPORT})."]
     return "\n".join(lines)
 
+
+_FIGURE = "cold"
+_REPORT = "bench/results/REPORT.md"
 
 # The data set of each record that is shown.
 _DATA = {

@@ -3,7 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,12 +11,18 @@ import grpc
 from rich.progress import Progress
 
 from bench.dataset import Dataset
+from bench.traffic import raw
+from torpor.internal.v1 import twin_pb2 as twin
 from torpor.local import LocalServer
 from torpor.v1 import control_pb2, control_pb2_grpc, data_pb2, data_pb2_grpc
 
 INDEX = "bench"
+_COLLECTION = "bench-collection"
+# QueryRequest.exact: the exact answer, also where an approximate one is the default.
+_EXACT = (1005 << 3, 1)
 _BATCH = 100
-_PATIENCE_SECONDS = 120.0
+# A merge of a million rows takes most of a minute, on a machine that has nothing else to do.
+_PATIENCE_SECONDS = 600.0
 _MESSAGE_BYTES = 64 << 20
 
 
@@ -42,10 +48,11 @@ class Target:
         """Loads a data set, and waits until it is folded and asleep."""
         self.create(dataset.vectors.shape[1])
         with Progress(transient=True) as progress:
+            upsert = self.raw("Upsert")
             for body in progress.track(
-                upserts(dataset), len(dataset.vectors) // _BATCH, description="Loading"
+                upserts(dataset), -(-len(dataset.vectors) // _BATCH), description="Loading"
             ):
-                self.data.Upsert(data_pb2.UpsertRequest.FromString(body))
+                upsert(body)
         self.settle()
 
     def exists(self) -> bool:
@@ -65,18 +72,43 @@ class Target:
             quiet = quiet + 1 if len(self.server.processes()) == 1 else 0
             time.sleep(0.05)
 
-    def sleep(self) -> None:
-        """Puts the index to sleep; its worker has left when this returns."""
-        self.control.SleepIndex(control_pb2.SleepIndexRequest(name=INDEX))
+    def link(self, count: int) -> list[str]:
+        """Makes `count` more indexes that hold what the index holds, as links to its files."""
+        self.control.CreateCollection(
+            control_pb2.CreateCollectionRequest(name=_COLLECTION, source=INDEX)
+        )
+        names = [f"{INDEX}-{number:05d}" for number in range(count)]
+        for name in names:
+            self.control.CreateIndex(
+                control_pb2.CreateIndexRequest(name=name, source_collection=_COLLECTION)
+            )
+        return names
 
-    def describe(self) -> control_pb2.Index:
-        """The index as it is now."""
-        return self.control.DescribeIndex(control_pb2.DescribeIndexRequest(name=INDEX)).index
+    def sleep(self, name: str = INDEX) -> None:
+        """Puts an index to sleep; its worker has left when this returns."""
+        self.control.SleepIndex(control_pb2.SleepIndexRequest(name=name))
 
-    def raw(self, method: str) -> Callable[[bytes], bytes]:
+    def describe(self, name: str = INDEX) -> control_pb2.Index:
+        """An index as it is now."""
+        return self.control.DescribeIndex(control_pb2.DescribeIndexRequest(name=name)).index
+
+    def workers(self) -> list[int]:
+        """The processes that the zygote has forked: workers and builders."""
+        return [pid for pid in self.server.processes() if pid != self.zygote()]
+
+    def zygote(self) -> int:
+        """The process that workers are forked from."""
+        router = self.server.process.pid
+        children = Path(f"/proc/{router}/task/{router}/children").read_text().split()
+        return int(children[0]) if children else 0
+
+    def files(self) -> list[Path]:
+        """All files of all indexes."""
+        return [path for path in self.folder.glob("*/*/*/*") if path.is_file()]
+
+    def raw(self, method: str) -> "grpc.UnaryUnaryMultiCallable[bytes, bytes]":
         """A data method that takes and gives encoded messages: no time goes into encoding."""
-        path = f"/torpor.v1.DataService/{method}"
-        return self.channel.unary_unary(path, lambda body: body, lambda body: body)
+        return raw(self.channel, method)
 
     def close(self) -> None:
         """Lets go of the connection."""
@@ -86,36 +118,60 @@ class Target:
 @contextmanager
 def running(*arguments: str) -> Iterator[Target]:
     """A server on a temporary data folder, which is deleted afterwards."""
-    with (
-        tempfile.TemporaryDirectory(prefix="torpor-bench-", dir=os.environ.get("TMPDIR")) as folder,
-        LocalServer(Path(folder) / "data", arguments, Path(folder) / "log") as server,
-    ):
-        target = Target(server, Path(folder) / "data")
+    with tempfile.TemporaryDirectory(
+        prefix="torpor-bench-", dir=os.environ.get("TMPDIR")
+    ) as folder:
+        data = Path(folder) / "data"
+        with connected(LocalServer(data, arguments, Path(folder) / "log"), data) as target:
+            yield target
+
+
+@contextmanager
+def connected(server: LocalServer, folder: Path) -> Iterator[Target]:
+    """A server that runs already, which is ended afterwards."""
+    with server:
+        target = Target(server, folder)
         try:
             yield target
         finally:
             target.close()
 
 
-def upserts(dataset: Dataset, batch: int = _BATCH) -> Iterator[bytes]:
+def upserts(dataset: Dataset, batch: int = _BATCH, index: str = INDEX) -> Iterator[bytes]:
     """The encoded requests that load a data set; ids are the numbers of the rows."""
     for start in range(0, len(dataset.vectors), batch):
-        rows = dataset.vectors[start : start + batch].tolist()
+        # On the wire, packed floats are the array's own bytes.
         vectors = [
-            data_pb2.Vector(id=f"{number:08d}", values=row)
-            for number, row in enumerate(rows, start)
+            twin.VectorTwin(id=b"%08d" % number, values=row.tobytes())
+            for number, row in enumerate(dataset.vectors[start : start + batch], start)
         ]
-        yield data_pb2.UpsertRequest(index=INDEX, vectors=vectors).SerializeToString()
+        yield twin.UpsertTwin(index=index, vectors=vectors).SerializeToString()
 
 
-def query(dataset: Dataset, number: int, k: int) -> bytes:
+def query(
+    dataset: Dataset, number: int, k: int, index: str = INDEX, *, exact: bool = False
+) -> bytes:
     """The encoded request of one query."""
     values = dataset.queries[number % len(dataset.queries)].tolist()
-    return data_pb2.QueryRequest(index=INDEX, vector=values, top_k=k).SerializeToString()
+    request = data_pb2.QueryRequest(index=index, vector=values, top_k=k).SerializeToString()
+    return request + b"".join(map(_varint, _EXACT)) if exact else request
 
 
 def recall(dataset: Dataset, number: int, k: int, response: bytes) -> float:
     """The share of the k nearest rows that an answer holds."""
     number %= len(dataset.queries)
     found = {int(match.id) for match in data_pb2.QueryResponse.FromString(response).matches}
-    return len(found & set(dataset.neighbors_of(number, k).tolist())) / k
+    wanted = set(dataset.neighbors_of(number, k).tolist())
+    return len(found & wanted) / len(wanted)
+
+
+def mean_recall(dataset: Dataset, k: int, answers: Iterable[tuple[int, bytes]]) -> float:
+    """The mean over (number of the query, answer), each query at most once."""
+    once = {number % len(dataset.queries): answer for number, answer in answers}
+    found = [recall(dataset, number, k, answer) for number, answer in once.items()]
+    return sum(found) / len(found) if found else float("nan")
+
+
+def _varint(number: int) -> bytes:
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])

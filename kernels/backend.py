@@ -41,5 +41,31 @@ class Backend(Protocol):
     ) -> NDArray[np.int64] | None:
         """The same of `numbers`, live rows in ascending order, for the query with this number."""
 
+    def near(self) -> "NearBackend | None":
+        """What searches near centroids; None if this one always searches everything."""
+
     def close(self) -> None:
         """Ends its threads."""
+
+
+class NearBackend(Backend, Protocol):
+    """Searches among the codes of some clusters as well."""
+
+    def closeness(self, rows: Rows, queries: Queries) -> list[NDArray[np.float32] | None]:
+        """For each query, the estimated closeness of all rows, (n,), larger is closer.
+
+        The same on every machine. None where the arithmetic is out of its range.
+        """
+
+    def survivors_in(
+        self,
+        rows: Rows,
+        spans: Sequence[tuple[int, int]],
+        queries: Queries,
+        asks: Sequence[Ask],
+        keep_going: Callable[[], bool],
+    ) -> list[NDArray[np.int64] | None]:
+        """As `survivors`, of the rows whose codes lie in `spans` alone; None where codes cannot tell.
+
+        spans: (first place, place behind the last) of codes, those of rows start..stop
+        """

@@ -18,12 +18,13 @@ class Candidates:
     rows is ever sorted or partitioned.
     """
 
-    def __init__(self, k: int, rows: int) -> None:
-        """For the `k` best of `rows` rows."""
+    def __init__(self, k: int, rows: int, at_most: int | None = None) -> None:
+        """For the `k` best of `rows` rows; with `at_most`, only so many are kept, k or more."""
         self.threshold = -np.inf
         self.given_up = False
         self._k = k
-        self._kept_max = max(_MIN, 4 * k, int(_SHARE_MAX * rows))
+        self._at_most = at_most
+        self._kept_max = max(_MIN, 4 * k, int(_SHARE_MAX * rows), at_most or 0)
         self._numbers = np.empty(0, np.int64)
         self._uppers = np.empty(0)
         self._lowers = np.empty(0)
@@ -41,7 +42,15 @@ class Candidates:
             kept = self._uppers >= self.threshold
             self._numbers = self._numbers[kept]
             self._uppers, self._lowers = self._uppers[kept], self._lowers[kept]
+        if self._at_most is not None and len(self._numbers) > self._at_most:
+            self._cut(self._at_most)
         self.given_up = len(self._numbers) > self._kept_max
+
+    def _cut(self, at_most: int) -> None:
+        """Keeps those with the best estimates, which are between the bounds; equal ones by number."""
+        kept = np.lexsort((self._numbers, -(self._uppers + self._lowers)))[:at_most]
+        self._numbers = self._numbers[kept]
+        self._uppers, self._lowers = self._uppers[kept], self._lowers[kept]
 
     def result(self) -> Numbers | None:
         """The rows, None if they are too many to gather."""

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.backend import Backend
+from kernels.backend import Backend, NearBackend
 from kernels.code_scan import (
     BLOCK_ROWS_MAX,
     GATHERED_VALUES,
@@ -20,7 +20,7 @@ from kernels.code_scan import (
     CodeScan,
     Span,
 )
-from kernels.coded_queries import codes_can_tell
+from kernels.coded_queries import CodedQueries, code_weights, codes_can_tell
 from kernels.errors import Interrupted
 from kernels.products import Products
 from kernels.queries import Ask, Queries
@@ -78,10 +78,7 @@ class CodeBackend:
         asks: Sequence[Ask],
         keep_going: Callable[[], bool],
     ) -> list[Numbers | None]:
-        """As `survivors`, of the rows whose codes lie in `spans` alone; None where codes cannot tell.
-
-        spans: (first place, place behind the last) of codes, those of rows start..stop
-        """
+        """See NearBackend."""
         found: list[Numbers | None] = [None] * len(asks)
         able = [n for n in range(len(asks)) if codes_can_tell(rows, queries, n)]
         if not able:
@@ -109,7 +106,7 @@ class CodeBackend:
         keep_going: Callable[[], bool],
     ) -> Numbers | None:
         """See Backend."""
-        if len(numbers) <= max(ask.k, _EXACT_ROWS_MAX):
+        if len(numbers) <= max(ask.k, min(_EXACT_ROWS_MAX, ask.candidates_max or _EXACT_ROWS_MAX)):
             return numbers
         if not codes_can_tell(rows, queries, number):
             return None
@@ -120,6 +117,29 @@ class CodeBackend:
                 raise Interrupted
             scan.keep(scan.bounds_of_rows(numbers[start : start + step], self._buffers[0]))
         return scan.candidates[0].result()
+
+    def near(self) -> NearBackend:
+        """See Backend."""
+        return self
+
+    def closeness(self, rows: Rows, queries: Queries) -> list[NDArray[np.float32] | None]:
+        """See NearBackend."""
+        found: list[NDArray[np.float32] | None] = [None] * len(queries)
+        able = [n for n in range(len(queries)) if codes_can_tell(rows, queries, n)]
+        if able and rows.codes is not None:
+            coded = CodedQueries.of(queries.some(able), rows)
+            multiply = self._products.with_queries(coded.values)
+            count = rows.stop - rows.start
+            products = np.empty((len(able), count), np.float32)
+            multiply(rows.codes.values, products, np.empty(len(able) * count, np.int32))
+            whole = slice(rows.start, rows.stop)
+            weights, offsets = code_weights(rows, queries.metric, whole, whole)
+            products *= coded.steps.astype(np.float32)[:, None]
+            products *= weights
+            products += offsets * coded.upper.astype(np.float32)[:, None]
+            for number, one in zip(able, products, strict=True):
+                found[number] = one
+        return found
 
     def _work(self, scan: CodeScan, blocks: list[list[Span]]) -> None:
         """Several blocks, each by a thread of its own."""

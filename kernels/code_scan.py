@@ -62,7 +62,8 @@ class CodeScan:
         self, rows: Rows, queries: Queries, asks: Sequence[Ask], products: Products
     ) -> None:
         assert rows.codes is not None
-        self.candidates = [Candidates(ask.k, rows.stop - rows.start) for ask in asks]
+        count = rows.stop - rows.start
+        self.candidates = [Candidates(ask.k, count, ask.candidates_max) for ask in asks]
         self._rows = rows
         self._codes = rows.codes
         self._metric: Metric = queries.metric

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.backend import NearBackend
 from kernels.bounds import EXACT_UNIT, TINY, UNIT, in_range, product_factor
 from kernels.candidates import Candidates, rounded_down
 from kernels.errors import Interrupted
@@ -80,6 +81,10 @@ class NumpyBackend:
         keep_going: Callable[[], bool],
     ) -> NDArray[np.int64] | None:
         """Gathering rows costs more than scoring them in float64 where they lie."""
+        return None
+
+    def near(self) -> NearBackend | None:
+        """What has centroids has codes, which are not for this one."""
         return None
 
     def _estimate(self, scan: "_Scan", blocks: list[tuple[int, int]]) -> list[NDArray[np.float32]]:

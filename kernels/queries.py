@@ -45,9 +45,12 @@ class Ask:
 
     rows: only these, (m,) int64 ascending; mask: only where it is true, (stop - start,)
     added: what is added to the score of each row, (stop - start,) float64, under dotproduct
+    candidates_max: at most so many rows are scored, those with the best estimates; None for as many as
+        the proof needs
     """
 
     k: int
     rows: NDArray[np.int64] | None = None
     mask: RowMask | None = None
     added: NDArray[np.float64] | None = None
+    candidates_max: int | None = None

@@ -1,9 +1,10 @@
-"""Which indexes may have a worker: the limits on awake workers and on their memory.
+"""Which indexes may have a worker: the limits on awake workers, on their memory and on graphics cards.
 
 When there is no room, the longest-idle index is put to sleep for the one that asks; when none is
 idle, it waits its turn. Dedicated replicas are promised their room before they ask for it.
 """
 
+from collections.abc import Hashable
 from typing import Protocol
 
 from router.errors import Overloaded
@@ -30,8 +31,12 @@ class Sleeper(Protocol):
 class Capacity:
     """Grants permissions to have a worker, in the order of asking."""
 
-    def __init__(self, workers_awake_max: int, memory_bytes_max: int) -> None:
+    def __init__(
+        self, workers_awake_max: int, memory_bytes_max: int, gpu_workers_max: int = 0
+    ) -> None:
         self._workers_awake_max = workers_awake_max
+        self._gpu_workers_max = gpu_workers_max
+        self._on_gpu: set[Hashable] = set()
         self._memory_bytes_max = memory_bytes_max
         self._waiting: dict[Sleeper, None] = {}
         self._admitted: dict[Sleeper, int] = {}
@@ -80,6 +85,20 @@ class Capacity:
             self._admitted[sleeper] = anonymous_bytes
             if self._over_memory() and len(self._admitted) > 1:
                 self._put_one_to_sleep()
+
+    def take_gpu(self, worker: Hashable) -> bool:
+        """Whether a worker that starts now may use a graphics card; it keeps the right until its exit.
+
+        Nobody waits for one: a worker without answers as well, on the processor.
+        """
+        if len(self._on_gpu) >= self._gpu_workers_max:
+            return False
+        self._on_gpu.add(worker)
+        return True
+
+    def give_gpu_back(self, worker: Hashable) -> None:
+        """A worker has exited, whether it had the right or not."""
+        self._on_gpu.discard(worker)
 
     def settle(self) -> None:
         """Admits who waits, as far as there is room or room can be made."""

@@ -42,6 +42,8 @@ _SERVICE = "torpor.v1.DataService"
 _CLIENTS_SERVICE = "VectorService"
 _EXACT = "torpor-exact"
 _RERANKED = "torpor-reranked"
+_BATCH = "torpor-batch"
+_SCAN_MS = "torpor-scan-ms"
 # How many of the ids that failed a condition a message names.
 _CONFLICTS_NAMED = 20
 
@@ -240,6 +242,8 @@ def _searched(answer: Answer) -> Metadata:
         *read_metadata(answer),
         (_EXACT, "true" if answer.exact else "false"),
         (_RERANKED, str(answer.reranked)),
+        (_BATCH, str(answer.batch_size)),
+        (_SCAN_MS, f"{answer.scan_ms:.3f}"),
     )
 
 

@@ -31,11 +31,13 @@ from storage.errors import StorageError
 from storage.files import Files
 from storage.folders import Origin, folder_of
 from storage.index_row import Costs, IndexRow
+from storage.limits import GPU_VALUES_MIN
 from storage.log_format import Position
 from storage.log_reader import recover
 from storage.log_writer import LogWriter
 from storage.namespaces import NamespaceDirectory
 from storage.records import Kind, NewRecord, replay_cost_ms
+from storage.tiers import exact_rows_max
 from torpor.internal.v1 import frames_pb2 as frames
 
 # A filter costs as much as replaying so many rows, and one more for so many rows it looks at.
@@ -73,6 +75,7 @@ class Machinery:
     loop: asyncio.AbstractEventLoop
     start_task: StartTask
     idle_seconds: float
+    exact_rows_max: int
 
 
 class Host(Protocol):
@@ -123,6 +126,8 @@ class LiveIndex:
             machinery.builders,
             machinery.threads,
             machinery.start_task,
+            index.row.metric,
+            exact_rows_max(machinery.exact_rows_max, index.row.dimension),
         )
         self.commits = Commits(
             self.name,
@@ -241,6 +246,12 @@ class LiveIndex:
         self.upkeep.sweep()
 
     # What the parts ask and tell (supervisor.Owner, upkeep.Owner)
+
+    @property
+    def gpu_pays(self) -> bool:
+        """It has a segment whose scan is worth a graphics card."""
+        rows = max((entry.rows for entry in self.upkeep.manifest.segments), default=0)
+        return rows * self._index.row.dimension >= GPU_VALUES_MIN
 
     def spec(self) -> dict[str, object]:
         """What a child must know of the index."""

@@ -26,8 +26,8 @@ that a failed index has.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import NamedTuple
 
 from router.limits import (
     DEATH_WINDOW_SECONDS,
@@ -93,9 +93,11 @@ class Action(Enum):
     REST = auto()  # asleep and alone: fold if it pays, give memory back
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
-    """The state of one life; times are seconds of one monotonic clock."""
+class Life(NamedTuple):
+    """The state of one life; times are seconds of one monotonic clock.
+
+    A tuple, as every query makes a few of them: a frozen dataclass costs four times as much to change.
+    """
 
     idle_seconds: float
     phase: Phase = Phase.ASLEEP
@@ -139,19 +141,19 @@ def _impossible(life: Life, now: float) -> Step:
 
 
 def _queued(then: Transition) -> Transition:
-    return lambda life, now: then(replace(life, queued=life.queued + 1, last_used=now), now)
+    return lambda life, now: then(life._replace(queued=life.queued + 1, last_used=now), now)
 
 
 def _suspected(then: Transition) -> Transition:
-    return lambda life, now: then(replace(life, suspects=life.suspects + 1, last_used=now), now)
+    return lambda life, now: then(life._replace(suspects=life.suspects + 1, last_used=now), now)
 
 
 def _pinned(then: Transition) -> Transition:
-    return lambda life, now: then(replace(life, pinned=True, last_used=now), now)
+    return lambda life, now: then(life._replace(pinned=True, last_used=now), now)
 
 
 def _to_waking(life: Life, now: float) -> Step:
-    return replace(life, phase=Phase.WAKING), (Action.ASK_ADMISSION,)
+    return life._replace(phase=Phase.WAKING), (Action.ASK_ADMISSION,)
 
 
 def _waking_wanted(life: Life, now: float) -> Step:
@@ -169,9 +171,9 @@ def _draining_wanted(life: Life, now: float) -> Step:
 
 def _failed_wanted(life: Life, now: float) -> Step:
     if now >= life.resume_at:
-        return _to_waking(replace(life, deaths=()), now)
+        return _to_waking(life._replace(deaths=()), now)
     if life.waited_for:
-        return replace(life, queued=0, suspects=0), (Action.FAIL_RECOVERING,)
+        return life._replace(queued=0, suspects=0), (Action.FAIL_RECOVERING,)
     return life, (Action.ARM_RETRY,)
 
 
@@ -182,15 +184,15 @@ _WANTED = (_to_waking, _waking_wanted, _awake_wanted, _draining_wanted, _failed_
 
 
 def _unpinned(then: Transition) -> Transition:
-    return lambda life, now: then(replace(life, pinned=False), now)
+    return lambda life, now: then(life._replace(pinned=False), now)
 
 
 def _withdrawn(life: Life, now: float) -> Step:
-    return _wanted_less(replace(life, queued=life.queued - 1), now)
+    return _wanted_less(life._replace(queued=life.queued - 1), now)
 
 
 def _suspect_withdrawn(life: Life, now: float) -> Step:
-    life = replace(life, suspects=life.suspects - 1)
+    life = life._replace(suspects=life.suspects - 1)
     if life.admitted and life.phase is not Phase.DRAINING:
         # What is queued may have waited for it.
         return _send(life)
@@ -201,22 +203,22 @@ def _wanted_less(life: Life, now: float) -> Step:
     if life.phase is not Phase.WAKING or life.admitted or life.waited_for or life.pinned:
         return life, ()
     # Nobody waits any more and no worker was started: the wish for one is withdrawn.
-    return replace(life, phase=Phase.ASLEEP), (Action.RELEASE, Action.REST)
+    return life._replace(phase=Phase.ASLEEP), (Action.RELEASE, Action.REST)
 
 
 def _awake_unpinned(life: Life, now: float) -> Step:
-    return replace(life, last_used=now), (Action.ARM_IDLE,)
+    return life._replace(last_used=now), (Action.ARM_IDLE,)
 
 
 # The worker says something
 
 
 def _waking_admitted(life: Life, now: float) -> Step:
-    return _fork(replace(life, admitted=True))
+    return _fork(life._replace(admitted=True))
 
 
 def _waking_to_awake(life: Life, now: float) -> Step:
-    life = replace(life, phase=Phase.AWAKE, last_used=now)
+    life = life._replace(phase=Phase.AWAKE, last_used=now)
     return life, () if life.pinned else (Action.ARM_IDLE,)
 
 
@@ -227,17 +229,17 @@ def _waking_cannot_open(life: Life, now: float) -> Step:
 
 def _answered(life: Life, now: float) -> Step:
     failures = 0 if life.phase is Phase.AWAKE else life.failures
-    life = replace(life, inflight=life.inflight - 1, last_used=now, failures=failures)
+    life = life._replace(inflight=life.inflight - 1, last_used=now, failures=failures)
     if life.inflight:
         return life, ()
-    return _send(replace(life, alone=False))
+    return _send(life._replace(alone=False) if life.alone else life)
 
 
 def _draining_answered(life: Life, now: float) -> Step:
-    life = replace(life, inflight=life.inflight - 1, last_used=now, failures=0)
+    life = life._replace(inflight=life.inflight - 1, last_used=now, failures=0)
     if life.inflight:
         return life, ()
-    life = replace(life, alone=False)
+    life = life._replace(alone=False)
     if life.suspects:
         return _send(life)
     return _close(life)
@@ -264,12 +266,12 @@ def _retry_tick(life: Life, now: float) -> Step:
         return life, ()
     if now < life.resume_at:
         return life, (Action.ARM_RETRY,)
-    return _to_waking(replace(life, deaths=()), now)
+    return _to_waking(life._replace(deaths=()), now)
 
 
 def _to_draining(life: Life, now: float) -> Step:
     if life.inflight or life.waited_for:
-        return replace(life, phase=Phase.DRAINING), ()
+        return life._replace(phase=Phase.DRAINING), ()
     return _close(life)
 
 
@@ -282,14 +284,14 @@ def _crashed(life: Life, now: float) -> Step:
     opened = life.phase is not Phase.WAKING
     if life.alone and opened:
         # Found out: the request that was tried alone is to blame, for the death before as well.
-        life = replace(life, inflight=0, alone=False, deaths=life.deaths[:-1])
+        life = life._replace(inflight=0, alone=False, deaths=life.deaths[:-1])
         return _after_death(life, (Action.FAIL_POISON,))
     recent = tuple(t for t in life.deaths if now - t < DEATH_WINDOW_SECONDS)
     # A worker that died before it had opened the index has not looked at any request.
-    life, back = _take_back(replace(life, deaths=(*recent, now)), suspect=opened)
+    life, back = _take_back(life._replace(deaths=(*recent, now)), suspect=opened)
     if len(life.deaths) < DEATHS_MAX:
         return _after_death(life, back)
-    life = replace(_paused(life, now), phase=Phase.FAILED, admitted=False, queued=0, suspects=0)
+    life = _paused(life, now)._replace(phase=Phase.FAILED, admitted=False, queued=0, suspects=0)
     retry = (Action.ARM_RETRY,) if life.pinned else ()
     return life, (*back, Action.FAIL_RECOVERING, Action.RELEASE, *retry)
 
@@ -297,11 +299,11 @@ def _crashed(life: Life, now: float) -> Step:
 def _damaged(life: Life, now: float) -> Step:
     if not life.admitted:
         return life, ()
-    life = replace(life, inflight=0, alone=False)
+    life = life._replace(inflight=0, alone=False)
     if life.waited_for:
         return _after_death(life, (Action.FAIL_INFLIGHT,))
     # Unlike a crash, damage is there for the next worker as well.
-    life, more = _fall_asleep(replace(life, admitted=False), now)
+    life, more = _fall_asleep(life._replace(admitted=False), now)
     return life, (Action.FAIL_INFLIGHT, Action.RELEASE, *more)
 
 
@@ -315,18 +317,18 @@ def _orphaned(life: Life, now: float) -> Step:
 def _take_back(life: Life, suspect: bool) -> Step:
     """Takes the requests in flight from a dead worker; one that was a suspect stays one."""
     if suspect or life.alone:
-        life = replace(life, suspects=life.suspects + life.inflight, inflight=0, alone=False)
+        life = life._replace(suspects=life.suspects + life.inflight, inflight=0, alone=False)
         return life, (Action.SUSPECT_INFLIGHT,)
-    life = replace(life, queued=life.queued + life.inflight, inflight=0)
+    life = life._replace(queued=life.queued + life.inflight, inflight=0)
     return life, (Action.REQUEUE_INFLIGHT,)
 
 
 def _after_death(life: Life, actions: tuple[Action, ...]) -> Step:
     """Starts the next worker at once if one is wanted; the permission is still ours."""
     if life.waited_for or life.pinned:
-        life, more = _fork(replace(life, phase=Phase.WAKING))
+        life, more = _fork(life._replace(phase=Phase.WAKING))
         return life, actions + more
-    life = replace(life, phase=Phase.ASLEEP, admitted=False)
+    life = life._replace(phase=Phase.ASLEEP, admitted=False)
     return life, (*actions, Action.RELEASE, Action.REST)
 
 
@@ -335,8 +337,7 @@ def _after_death(life: Life, actions: tuple[Action, ...]) -> Step:
 
 def _end(life: Life, now: float) -> Step:
     """Everything stops: requests fail, the worker is let go."""
-    life = replace(
-        life,
+    life = life._replace(
         phase=Phase.DRAINING,
         admitted=False,
         queued=0,
@@ -349,7 +350,7 @@ def _end(life: Life, now: float) -> Step:
 
 def _fall_asleep(life: Life, now: float) -> Step:
     """No worker is left. A pinned life had one that could not stay: it is tried again later."""
-    life = replace(life, phase=Phase.ASLEEP)
+    life = life._replace(phase=Phase.ASLEEP)
     if not life.pinned:
         return life, (Action.REST,)
     return _paused(life, now), (Action.REST, Action.ARM_RETRY)
@@ -359,11 +360,11 @@ def _paused(life: Life, now: float) -> Life:
     """One failure more, and a pause that has doubled with each of them."""
     doublings = min(life.failures, _DOUBLINGS_MAX)
     pause = min(FAILED_PAUSE_SECONDS * 2.0**doublings, FAILED_PAUSE_SECONDS_MAX)
-    return replace(life, failures=life.failures + 1, resume_at=now + pause)
+    return life._replace(failures=life.failures + 1, resume_at=now + pause)
 
 
 def _fork(life: Life) -> Step:
-    life, actions = _send(replace(life, worker=life.worker + 1))
+    life, actions = _send(life._replace(worker=life.worker + 1))
     return life, (Action.FORK, *(actions or (Action.OPEN,)))
 
 
@@ -374,19 +375,19 @@ def _send(life: Life) -> Step:
     if life.suspects:
         if life.inflight:
             return life, ()
-        life = replace(life, suspects=life.suspects - 1, inflight=1, alone=True)
+        life = life._replace(suspects=life.suspects - 1, inflight=1, alone=True)
         return life, (Action.SEND_SUSPECT,)
     if life.queued:
-        life = replace(life, inflight=life.inflight + life.queued, queued=0)
+        life = life._replace(inflight=life.inflight + life.queued, queued=0)
         return life, (Action.SEND_QUEUED,)
     return life, ()
 
 
 def _close(life: Life) -> Step:
     """Lets the worker go; if another is wanted already, it is started at once."""
-    life = replace(life, phase=Phase.DRAINING, admitted=False)
+    life = life._replace(phase=Phase.DRAINING, admitted=False)
     if life.waited_for or life.pinned:
-        life = replace(life, phase=Phase.WAKING)
+        life = life._replace(phase=Phase.WAKING)
         return life, (Action.CLOSE, Action.RELEASE, Action.ASK_ADMISSION)
     return life, (Action.CLOSE, Action.RELEASE)
 

@@ -16,7 +16,8 @@ class Answer:
     """What a worker said, and how long the request waited for a wake (None: it did not).
 
     `reranked` rows were scored for the matches; `next` is the last entry of a page that is followed by
-    another.
+    another. `batch_size` requests were answered together; the queries among them took `scan_ms` in the
+    worker, all of them.
     """
 
     response: bytes
@@ -25,6 +26,8 @@ class Answer:
     reranked: int
     wake_ms: float | None
     next: bytes | None
+    batch_size: int = 1
+    scan_ms: float = 0.0
 
 
 class Place(Enum):

@@ -15,6 +15,7 @@ from router.collection_store import CollectionStore
 from router.collections import Collections
 from router.control import ControlService
 from router.data import DataService
+from router.gpu import gpu_workers
 from router.guard import admission, guarded
 from router.index import Machinery
 from router.index_ports import IndexPorts
@@ -69,6 +70,7 @@ class Server:
                     capacity=Capacity(
                         self._settings.workers_awake_max,
                         self._settings.memory_bytes_max,
+                        gpu_workers(self._settings),
                     ),
                     builders=asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2)),
                     threads=threads,
@@ -76,6 +78,7 @@ class Server:
                     loop=loop,
                     start_task=tasks.start,
                     idle_seconds=self._settings.idle_seconds,
+                    exact_rows_max=self._settings.exact_rows_max,
                 )
                 await self._serve(catalog, machinery)
                 await tasks.finish()

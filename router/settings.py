@@ -21,6 +21,7 @@ from router.authority import (
     split_authority,
 )
 from router.limits import IDLE_SECONDS_MAX, IDLE_SECONDS_MIN
+from storage.limits import EXACT_ROWS_MIN
 
 
 class BadSettings(Exception):
@@ -36,6 +37,9 @@ class Settings:
     idle_seconds: float = 60.0
     workers_awake_max: int = 64
     memory_bytes_max: int = 8 << 30
+    exact_rows_max: int = 0
+    gpu: str = "auto"
+    gpu_workers_max: int = 1
     log_level: str = "info"
     front: str = "torpor"
     index_ports: str = ""
@@ -58,6 +62,14 @@ class Settings:
             raise BadSettings("workers_awake_max must be at least 1.")
         if self.memory_bytes_max < 1 << 20:
             raise BadSettings("memory_bytes_max must be at least 1048576 (1 MiB).")
+        if self.exact_rows_max and self.exact_rows_max < EXACT_ROWS_MIN:
+            raise BadSettings(
+                f"exact_rows_max must be at least {EXACT_ROWS_MIN}, or 0 for the default of each index."
+            )
+        if self.gpu not in ("auto", "off"):
+            raise BadSettings("gpu must be auto or off.")
+        if self.gpu_workers_max < 0:
+            raise BadSettings("gpu_workers_max must be at least 0.")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise BadSettings("log_level must be debug, info, warning or error.")
         if self.front not in ("torpor", "grpcio"):
@@ -144,6 +156,10 @@ _HELP = {
     "idle_seconds": "seconds without a query after which an index falls asleep",
     "workers_awake_max": "workers that may be awake at the same time",
     "memory_bytes_max": "private memory that all workers together may have, in bytes",
+    "exact_rows_max": "records of a namespace up to which it is searched as a whole; more get centroids "
+    "and are searched approximately, unless a query is to be exact; 0: 100,000,000 / dimension",
+    "gpu": "auto, to compute on a graphics card where there is one and CuPy is installed, or off",
+    "gpu_workers_max": "workers that may use the card at the same time; each takes most of its memory",
     "log_level": "debug, info, warning or error",
     "front": "what speaks HTTP: torpor, or grpcio as a second one, which serves gRPC alone and no REST",
     "index_ports": "FIRST-LAST: a port of its own for each index, from these",

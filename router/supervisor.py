@@ -10,7 +10,6 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
 from router.capacity import Capacity
@@ -33,6 +32,10 @@ class Owner(Protocol):
     """What the supervisor needs from the index it serves."""
 
     name: str
+
+    @property
+    def gpu_pays(self) -> bool:
+        """It has so many rows that a graphics card is worth its start."""
 
     def spec(self) -> dict[str, object]:
         """What a child must know of the index."""
@@ -157,7 +160,7 @@ class Supervisor:
 
     def configure(self, idle_seconds: float) -> None:
         """Changes the idle time, from now on."""
-        self._life = replace(self._life, idle_seconds=idle_seconds)
+        self._life = self._life._replace(idle_seconds=idle_seconds)
         if self._life.phase is Phase.AWAKE:
             self._arm_idle()
 
@@ -330,7 +333,14 @@ class Supervisor:
                 wake_ms = (self._clock() - request.arrived) * 1e3 if request.woken else None
                 following = done.next if done.HasField("next") else None
                 answer = Answer(
-                    done.response, done.lsn, done.exact, done.reranked, wake_ms, following
+                    done.response,
+                    done.lsn,
+                    done.exact,
+                    done.reranked,
+                    wake_ms,
+                    following,
+                    done.batch_size,
+                    done.scan_ms,
                 )
                 request.answer.set_result(answer)
             else:
@@ -358,7 +368,8 @@ class Supervisor:
             self._wake = WakeClock()
         self._wake.forked_ns = time.monotonic_ns()
         manifest_version, _ = self._owner.position()
-        spec = self._owner.spec()
+        gpu = self._owner.gpu_pays and self._capacity.take_gpu((self, number))
+        spec = {**self._owner.spec(), "gpu": gpu}
         token = self._zygote.spawn(
             "worker", spec, channel.child_end, lambda how: self._exited(number, how)
         )
@@ -394,6 +405,7 @@ class Supervisor:
         current = number == self._life.worker and self._life.admitted
         worker.channel.close()
         del self._workers[number]
+        self._capacity.give_gpu_back((self, number))
         self._owner.left(self._clock() - worker.forked_at, how.cpu_seconds)
         self._owner.manifest_released()
         self._changed.set()

@@ -80,8 +80,13 @@ class Upkeep:
         builders: asyncio.Semaphore,
         threads: Executor,
         start_task: StartTask,
+        metric: str,
+        exact_rows_max: int | None,
     ) -> None:
-        """`backlog_ms` is what replaying the log after `manifest.log` costs."""
+        """`backlog_ms` is what replaying the log after `manifest.log` costs.
+
+        Namespaces with more rows than `exact_rows_max` get centroids; None for never.
+        """
         self._owner = owner
         self._folder = folder
         self._files = files
@@ -91,6 +96,8 @@ class Upkeep:
         self._builders = builders
         self._threads = threads
         self._start_task = start_task
+        self._metric = metric
+        self._exact_rows_max = exact_rows_max
         self.backlog_ms = backlog_ms
         self._fold_above_ms = REPLAY_MS_FOLD
         self._retired: deque[tuple[int, list[str]]] = deque()
@@ -148,11 +155,14 @@ class Upkeep:
         wanted = self.manifest.log.lsn < self._wanted_lsn
         return wanted or self.backlog_ms >= self._fold_above_ms
 
+    def _segments_to_merge(self) -> tuple[int, ...] | None:
+        return merge_choice(self.manifest, self._exact_rows_max)
+
     def _consider(self) -> None:
         """Starts folding or merging if that pays."""
         if self._running or self._stopped or time.monotonic() < self._retry_at:
             return
-        if self._fold_is_due or merge_choice(self.manifest) is not None:
+        if self._fold_is_due or self._segments_to_merge() is not None:
             self._running = True
             self._start_task(self._run())
 
@@ -207,8 +217,15 @@ class Upkeep:
                 while not self._stopped:
                     if self._fold_is_due:
                         done = await self._fold()
-                    elif (segments := merge_choice(self.manifest)) is not None:
-                        done = await self._build({"kind": "merge", "segments": list(segments)})
+                    elif (segments := self._segments_to_merge()) is not None:
+                        done = await self._build(
+                            {
+                                "kind": "merge",
+                                "segments": list(segments),
+                                "metric": self._metric,
+                                "exact_rows_max": self._exact_rows_max,
+                            }
+                        )
                     else:
                         break
                     if not done:

@@ -45,10 +45,19 @@ BUILD_SYNC_BYTES = 16 * MIB
 # 16 us at 1 GB/s; half a millisecond for the checksums of 2 GB when they are opened.
 CHECKSUM_BLOCK_BYTES = 16 * KIB
 
+# Codes of one namespace that a query reads to the end: 5 ms of one core. More lie around centroids.
+EXACT_CODE_BYTES_MAX = 100_000_000
+# Under so many rows there is nothing to gain, whatever a setting says.
+EXACT_ROWS_MIN = 256
+
 # Merging keeps an index at or below this many segments.
 SEGMENTS_MAX = 8
 # A segment with a larger share of dead rows than this is rewritten.
 DEAD_SHARE_MAX = 0.25
+
+# Values of a scan below which the processor has answered before a graphics card has heard of it: 64 MB
+# of float32, of whose codes a processor reads 16 MB in a millisecond. Not measured on a card yet.
+GPU_VALUES_MIN = 1 << 24
 
 assert LOG_FILE_BYTES_MIN % SECTOR_BYTES == 0
 assert LOG_FILE_BYTES_MIN <= LOG_FILE_BYTES_MAX

@@ -5,7 +5,10 @@ is replaced as a whole. Every file it names is immutable; files that it does not
 
     {"format": 1, "version": v, "next_number": n, "log": [file, offset, lsn, batch, checksum],
      "namespaces": name or null,
-     "segments": [{"number": n, "bytes": b, "rows": r, "dead": d, "mask": name or null}, ...]}
+     "segments": [{"number": n, "bytes": b, "rows": r, "dead": d, "mask": name or null,
+                   "unclustered": u}, ...]}
+
+"unclustered" is absent where an older release wrote it: all rows of the segment then count as that.
 """
 
 import json
@@ -25,13 +28,17 @@ _LOG_START = Position()
 
 @dataclass(frozen=True, slots=True)
 class SegmentEntry:
-    """One segment: its size in bytes, its rows, and the mask that says which of them are dead."""
+    """One segment: its size in bytes, its rows, and the mask that says which of them are dead.
+
+    unclustered: how many rows the largest of its namespaces has that have no centroids
+    """
 
     number: int
     file_bytes: int
     rows: int
     dead: int = 0
     mask: str | None = None
+    unclustered: int = 0
 
     @property
     def file_name(self) -> str:
@@ -71,6 +78,7 @@ def encode(manifest: Manifest) -> bytes:
                 "rows": entry.rows,
                 "dead": entry.dead,
                 "mask": entry.mask,
+                "unclustered": entry.unclustered,
             }
             for entry in manifest.segments
         ],
@@ -96,7 +104,10 @@ def decode(data: bytes, path: str) -> Manifest:
         log=Position(*content["log"]),
         namespaces=content["namespaces"],
         segments=tuple(
-            SegmentEntry(one["number"], one["bytes"], one["rows"], one["dead"], one["mask"])
+            SegmentEntry(
+                *(one["number"], one["bytes"], one["rows"], one["dead"], one["mask"]),
+                unclustered=one.get("unclustered", one["rows"]),
+            )
             for one in content["segments"]
         ),
     )

@@ -43,10 +43,22 @@ of 64 and are optional: a reader asks for those it knows.
     24    CODE_ROTATION     d int32, how codes are rotated (kernels/rotation.py)
     25    CODE_DISTANCES    n float32, from the centre
     26    CODE_PRODUCTS     n float32, with the centre
+    27    CODE_ORDER        n uint32, the row of the code at each place
+    28    CODE_PLACES       n uint32, the place of each row's code
+    29    CLUSTERED         uint64 pairs, one for each namespace that has centroids, ascending: its first
+                            row, the number behind its last centroid
+    30    CLUSTER_ENDS      m uint32, the place behind the codes of the rows around each centroid
+    31    CENTROIDS         m x d float32 (kernels/centroids.py)
+    32    CENTROID_CODES    m x d int8, coded as rows are
+    33    CENTROID_FACTORS  4 x m float32: what 15, 25, 26 and 2 are for rows
 
 Sections 1, 2, 14, 15, 17, 25 and 26 are absent in a sparse index (d is 0), section 13 where no row has
-metadata, sections 18 to 23 where no row has sparse values, section 24 where codes are not rotated.
-Format 1 has none beyond 12. Format 2 has no 24 to 26, and codes that are no longer of use: its rows are
+metadata, sections 18 to 23 where no row has sparse values, section 24 where codes are not rotated,
+sections 27 to 33 where no namespace has centroids. Where there are centroids, sections 14, 15, 25 and
+26 are in the order of 27: by namespace, in one that has centroids by these, then by row. All else stays
+in the order of rows.
+
+Format 1 has none beyond 12. Format 2 has no 24 to 33, and codes that are no longer of use: its rows are
 searched without.
 
 Opening compares the length of the file with the manifest and verifies the header, NAMESPACES and
@@ -108,6 +120,13 @@ class Section(IntEnum):
     CODE_ROTATION = 24
     CODE_DISTANCES = 25
     CODE_PRODUCTS = 26
+    CODE_ORDER = 27
+    CODE_PLACES = 28
+    CLUSTERED = 29
+    CLUSTER_ENDS = 30
+    CENTROIDS = 31
+    CENTROID_CODES = 32
+    CENTROID_FACTORS = 33
 
 
 # What a block is in format 1.
@@ -134,6 +153,22 @@ class StoredCodes(NamedTuple):
     centre: NDArray[np.float32]
     rotation: NDArray[np.int32] | None
     limits: NDArray[np.float32]
+
+
+class StoredClusters(NamedTuple):
+    """Which codes lie around which centroids: see the table of sections.
+
+    order, places: (n,); clustered: (namespaces, 2); ends: (m,); centroids: (m, d), codes: (m, d)
+    factors: (4, m)
+    """
+
+    order: NDArray[np.uint32]
+    places: NDArray[np.uint32]
+    clustered: NDArray[np.uint64]
+    ends: NDArray[np.uint32]
+    centroids: NDArray[np.float32]
+    codes: NDArray[np.int8]
+    factors: NDArray[np.float32]
 
 
 class Segment:
@@ -235,6 +270,21 @@ class Segment:
             centre[: self.dimension],
             rotation,
             centre[self.dimension :],
+        )
+
+    def clusters(self) -> StoredClusters | None:
+        """How codes lie by centroid, None where they lie by row."""
+        if Section.CODE_ORDER not in self._sections:
+            return None
+        shape = (-1, self.dimension)
+        return StoredClusters(
+            self._array(Section.CODE_ORDER, "<u4"),
+            self._array(Section.CODE_PLACES, "<u4"),
+            self._array(Section.CLUSTERED, "<u8").reshape(-1, 2),
+            self._array(Section.CLUSTER_ENDS, "<u4"),
+            self._array(Section.CENTROIDS, "<f4").reshape(shape),
+            self._array(Section.CENTROID_CODES, "i1").reshape(shape),
+            self._array(Section.CENTROID_FACTORS, "<f4").reshape(4, -1),
         )
 
     def postings(

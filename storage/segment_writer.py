@@ -4,7 +4,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from storage.segment import (
     MAGIC,
     SECTION,
     Section,
+    StoredClusters,
     header_checksum,
 )
 
@@ -46,6 +47,7 @@ class RowSource(Protocol):
     sparse_bytes: int
     norm_min: float
     norm_max: float
+    unclustered: int  # rows of the largest namespace without centroids
 
     def vectors(self, start: int, stop: int) -> NDArray[np.float32]:
         """(stop - start, d) float32."""
@@ -77,8 +79,11 @@ class RowSource(Protocol):
     def code_frame(self) -> tuple[NDArray[np.float32], NDArray[np.int32] | None]:
         """The centre and the rotation, (d,) both, of codes; None for none."""
 
+    def clusters(self) -> StoredClusters | None:
+        """How codes lie by centroid, None where they lie in the order of rows."""
+
     def codes(self, start: int, stop: int) -> CodeBlock:
-        """The codes of rows."""
+        """The codes at places start..stop."""
 
     def code_limits(self) -> NDArray[np.float32]:
         """What holds for all codes that were asked for, (2,)."""
@@ -91,7 +96,7 @@ def write_segment(files: Files, folder: Path, number: int, source: RowSource) ->
     """Writes and syncs segment `number`; its name is durable with the folder's next sync."""
     entry = SegmentEntry(number, 0, source.count)
     size = files.write_new(folder / entry.file_name, _with_checksums(source))
-    return SegmentEntry(number, size, source.count)
+    return SegmentEntry(number, size, source.count, unclustered=source.unclustered)
 
 
 def _with_checksums(source: RowSource) -> Iterator[Chunk]:
@@ -188,7 +193,29 @@ def _dense_sections(source: RowSource) -> list[Content]:
             if rotation is not None
             else []
         ),
+        *_cluster_sections(source.clusters()),
     ]
+
+
+def _cluster_sections(clusters: StoredClusters | None) -> list[Content]:
+    if clusters is None:
+        return []
+    arrays: dict[Section, NDArray[Any]] = {
+        Section.CODE_ORDER: clusters.order,
+        Section.CODE_PLACES: clusters.places,
+        Section.CLUSTERED: clusters.clustered,
+        Section.CLUSTER_ENDS: clusters.ends,
+        Section.CENTROIDS: clusters.centroids,
+        Section.CENTROID_CODES: clusters.codes,
+        Section.CENTROID_FACTORS: clusters.factors,
+    }
+    return [
+        (kind, array.nbytes, functools.partial(_whole, array)) for kind, array in arrays.items()
+    ]
+
+
+def _whole(array: NDArray[Any]) -> Iterable[Chunk]:
+    return (np.ascontiguousarray(array).data,)
 
 
 def _column_sections(source: RowSource) -> list[Content]:

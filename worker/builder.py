@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
+from kernels.queries import Metric
 from storage import manifest as manifests
 from storage import masks, namespaces
 from storage.errors import StorageError
@@ -31,6 +32,8 @@ class Order(TypedDict, total=False):
     number: int  # of the files to write
     end: Sequence[int]  # fold: the Position up to which
     segments: Sequence[int]  # merge: their numbers
+    metric: Metric  # merge: what centroids are made for
+    exact_rows_max: int | None  # merge: namespaces with more rows get centroids
 
 
 def build(
@@ -62,7 +65,7 @@ def run(
         if order["kind"] == "fold":
             built = _fold(files, folder, view, Position(*order["end"]), order["number"])
         else:
-            built = _merge(files, folder, view, order["segments"], order["number"])
+            built = _merge(files, folder, view, order)
     except BaseException:
         for name in files.list_folder(folder):
             if name.startswith(f"{order['number']:010d}") and not name.endswith(".log"):
@@ -94,12 +97,16 @@ def _fold(files: Files, folder: Path, view: View, end: Position, number: int) ->
     )
 
 
-def _merge(files: Files, folder: Path, view: View, numbers: Sequence[int], number: int) -> Manifest:
+def _merge(files: Files, folder: Path, view: View, order: Order) -> Manifest:
+    numbers, number = order["segments"], order["number"]
     parts = [part for part in view.parts if part.number in numbers]
     for part in parts:
         part.segment.verify()
     entries = [entry for entry in view.manifest.segments if entry.number not in numbers]
     source = MergedRows(parts, view.dimension)
+    exact_rows_max = order.get("exact_rows_max")
+    if exact_rows_max is not None:
+        source.cluster(order["metric"], exact_rows_max)
     if source.count:
         entries.append(write_segment(files, folder, number, source))
     for part in parts:

@@ -136,7 +136,7 @@ class Engine:
         scan_ms = (time.perf_counter() - started) * 1e3
         for one in asked:
             one.job.done.scan_ms = scan_ms
-            one.job.done.exact = True
+            one.job.done.exact = all(question.exact for question in one.questions)
             one.job.done.reranked = sum(question.reranked for question in one.questions)
 
     def _search(self, namespace: bytes, pairs: list[tuple[Job, Question]]) -> None:

@@ -1,17 +1,19 @@
 """A segment with what is dead of it, as a reader sees it."""
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.codes import Codes, Frame, Limits
-from kernels.rows import Rows
+from kernels.probing import Clusters
+from kernels.rows import Rows, norm_bounds
 from kernels.sparse import Postings, SparseVector, sparse_scores
 from storage.columns import Columns
 from storage.columns_writer import make_columns
 from storage.filters import Filter
-from storage.segment import Segment
+from storage.segment import Segment, StoredClusters
 from worker.selection import Mask, RowList, Selection
 
 
@@ -87,13 +89,40 @@ class Part:
             return make_columns(self.segment.metadata(row) for row in range(self.segment.rows))
         return self.segment.columns
 
+    def clusters(self, start: int, stop: int) -> Clusters | None:
+        """The centroids of the namespace whose rows these are, None if it has none."""
+        stored = self._clusters
+        if stored is None or self.codes is None:
+            return None
+        number = int(np.searchsorted(stored.clustered[:, 0], start))
+        if start == stop or number == len(stored.clustered) or stored.clustered[number, 0] != start:
+            return None
+        own = slice(
+            int(stored.clustered[number - 1, 1]) if number else 0, int(stored.clustered[number, 1])
+        )
+        scales, distances, products, norms = stored.factors[:, own]
+        coded = Codes(
+            *(stored.codes[own], scales, distances, products, self.codes.frame, self.codes.limits)
+        )
+        vectors = stored.centroids[own]
+        bounds = norm_bounds(norms)
+        centroids = Rows(vectors, norms, 0, len(norms), None, *bounds, coded)
+        return Clusters(start, stop, stored.ends[own], stored.order, stored.places, centroids)
+
+    @cached_property
+    def _clusters(self) -> StoredClusters | None:
+        return self.segment.clusters()
+
     @cached_property
     def codes(self) -> Codes | None:
         stored = self.segment.codes()
         if stored is None:
             return None
         frame = Frame(stored.centre, stored.rotation)
-        return Codes(*stored[:4], frame, Limits(*stored.limits.tolist()))
+        codes = Codes(*stored[:4], frame, Limits(*stored.limits.tolist()))
+        if self._clusters is None:
+            return codes
+        return replace(codes, order=self._clusters.order, places=self._clusters.places)
 
     @cached_property
     def _postings(self) -> Postings | None:

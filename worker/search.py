@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.backend import Backend
+from kernels.backend import Backend, NearBackend
 from kernels.exact import best, to_wire
+from kernels.probing import Clusters, Effort, search_near
 from kernels.queries import Ask, Metric, Queries
 from kernels.rows import Rows
 from kernels.sparse import SparseVector
@@ -37,11 +38,15 @@ class Match:
 
 @dataclass(slots=True)
 class Question:
-    """One query, what has been found for it so far, and how many rows were scored for that."""
+    """One query, what has been found for it so far, and how many rows were scored for that.
+
+    exact: what was found is what an exact search finds
+    """
 
     request: twin.QueryTwin
     found: list[Match] = field(default_factory=list)
     reranked: int = 0
+    exact: bool = True
 
     @property
     def namespaces(self) -> list[bytes]:
@@ -68,6 +73,20 @@ class _Query:
     def sparse_only(self) -> bool:
         """It has no dense vector, because its index has none or it asks for none."""
         return not len(self.vector)
+
+    @property
+    def may_be_near(self) -> bool:
+        """It is content with an approximate answer; sparse values can lift a record from anywhere."""
+        return not self.question.request.exact and self.sparse is None
+
+    @property
+    def effort(self) -> Effort:
+        """How hard it wants to be looked for."""
+        request = self.question.request
+        return Effort(
+            request.scan_factor if request.HasField("scan_factor") else 1.0,
+            request.max_candidates if request.HasField("max_candidates") else None,
+        )
 
 
 class Searcher:
@@ -122,21 +141,59 @@ class Searcher:
         return _Query(question, vector, sparse.decode(encoded) if encoded and use else None, one)
 
     def _search_part(self, part: Part, start: int, stop: int, queries: list[_Query]) -> list[Hits]:
-        chosen: dict[filters.Filter, tuple[RowList | None, Mask | None]] = {}
+        clusters, backend = part.clusters(start, stop), self._backend.near()
+        selected: dict[filters.Filter, tuple[RowList | None, Mask | None]] = {}
         for query in queries:
-            one = query.filter
-            if one is not None and one not in chosen:
-                chosen[one] = _gathered(part.select(one, start, stop), start, stop)
+            if query.filter is not None and query.filter not in selected:
+                selected[query.filter] = part.select(query.filter, start, stop)
         rows = part.rows(start, stop)
-        asks, touched = [], []
-        for query in queries:
-            listed, mask = chosen[query.filter] if query.filter is not None else (None, None)
+        asks: list[Ask] = []
+        touched, near = [], []
+        for number, query in enumerate(queries):
+            chosen = (None, None) if query.filter is None else selected[query.filter]
+            if clusters is not None and backend is not None and query.may_be_near:
+                near.append(number)
+            else:
+                chosen = _gathered(chosen, start, stop)
             added, shared = None, None
             if query.sparse is not None:
                 added, shared = part.sparse_scores(query.sparse, start, stop)
-            asks.append(Ask(query.question.request.top_k, listed, mask, added))
+            asks.append(Ask(query.question.request.top_k, *chosen, added))
             touched.append(shared)
-        return self._search(rows, queries, asks, touched, keep_ties=False)
+        hits: dict[int, Hits] = {}
+        if near:
+            assert clusters is not None and backend is not None
+            own = [queries[number] for number in near]
+            near_asks = [asks[number] for number in near]
+            found_near = self._search_near(backend, clusters, rows, own, near_asks)
+            hits = dict(zip(near, found_near, strict=True))
+        others = [number for number in range(len(queries)) if number not in hits]
+        found = self._search(
+            rows,
+            [queries[number] for number in others],
+            [asks[number] for number in others],
+            [touched[number] for number in others],
+            keep_ties=False,
+        )
+        hits |= dict(zip(others, found, strict=True))
+        return [hits[number] for number in range(len(queries))]
+
+    def _search_near(
+        self,
+        backend: NearBackend,
+        clusters: Clusters,
+        rows: Rows,
+        queries: list[_Query],
+        asks: list[Ask],
+    ) -> list[Hits]:
+        """What is found near queries that are content with that."""
+        vectors = Queries.of(np.stack([query.vector for query in queries]), self._metric)
+        efforts = [query.effort for query in queries]
+        keep_going = self._keep_going
+        found = search_near(backend, rows, clusters, vectors, asks, efforts, keep_going)
+        for query, one in zip(queries, found, strict=True):
+            query.question.exact &= one.exact
+        return [one.hits for one in found]
 
     def _search_tail(self, tail: Tail, queries: list[_Query]) -> list[Hits]:
         masks: dict[filters.Filter, Mask] = {}

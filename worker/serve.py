@@ -91,10 +91,11 @@ def serve(
     metric: Metric,
     filterable: Collection[str],
     started_ns: int,
+    gpu_for: str | None,
 ) -> None:
-    """Serves one index until the router closes `end`."""
+    """Serves one index until the router closes `end`; its name is `gpu_for` if it may use a card."""
     try:
-        Worker(Frames(end)).run(folder, dimension, metric, filterable, started_ns)
+        Worker(Frames(end)).run(folder, dimension, metric, filterable, started_ns, gpu_for)
     except Closed:
         pass
 
@@ -115,13 +116,14 @@ class Worker:
         metric: Metric,
         filterable: Collection[str],
         started_ns: int,
+        gpu_for: str | None,
     ) -> None:
         ready = frames.Ready(started_ns=started_ns)
         # What woke the index waits already; replaying up to it is part of the wake.
         self._take(wait=True)
         try:
             began = time.perf_counter()
-            backend = choose_backend(_threads())
+            backend = choose_backend(_threads(), gpu_for)
             engine = Engine(Files(), folder, dimension, metric, filterable, backend)
             opened = time.perf_counter()
             self._catch_up(engine, list(self._waiting))

@@ -9,18 +9,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import groupby, islice
 from operator import itemgetter
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels import codes
+from kernels.queries import Metric
 from kernels.rows import norm_bounds
 from kernels.sparse import postings_of
 from storage.name_table import Named
-from storage.segment import Section, Segment, hash_ids
+from storage.segment import Section, Segment, StoredClusters, hash_ids
 from storage.segment_writer import CodeBlock, Postings
 from worker import sparse
+from worker.clustering import Known, clusters_of
 from worker.part import Part
 from worker.tail import Tail
 from worker.view import View
@@ -53,6 +55,7 @@ class TailRows:
         self.metadata_bytes = int(self.lengths(Section.METADATA).sum())
         self.sparse_bytes = int(self.lengths(Section.SPARSE).sum())
         self.norm_min, self.norm_max = norm_bounds(self.norms(0, self.count))
+        self.unclustered = max((one.second - one.first for one in self.namespaces), default=0)
         self._limits = codes.NOTHING
 
     @cached_property
@@ -97,6 +100,9 @@ class TailRows:
 
     def code_frame(self) -> tuple[NDArray[np.float32], NDArray[np.int32] | None]:
         return self._frame.centre, self._frame.rotation
+
+    def clusters(self) -> StoredClusters | None:
+        return None
 
     def codes(self, start: int, stop: int) -> CodeBlock:
         found = codes.encode(self.vectors(start, stop), self._frame)
@@ -154,6 +160,15 @@ class MergedRows:
         lows = [part.segment.norm_min for part in parts if part.segment.norm_min > 0]
         self.norm_min = min(lows, default=0.0)
         self.norm_max = max(part.segment.norm_max for part in parts)
+        self._clusters: StoredClusters | None = None
+        self.unclustered = max((one.second - one.first for one in self.namespaces), default=0)
+
+    def cluster(self, metric: Metric, exact_rows_max: int) -> None:
+        """Lays the codes of namespaces that have more rows than this around centroids."""
+        large = [one for one in self.namespaces if one.second - one.first > exact_rows_max]
+        small = [one.second - one.first for one in self.namespaces if one not in large]
+        self._clusters = clusters_of(self, large, metric, self._frame)
+        self.unclustered = max(small, default=0)
 
     @cached_property
     def _frame(self) -> codes.Frame:
@@ -161,22 +176,43 @@ class MergedRows:
             return self._coded.frame
         return codes.frame_of(self.vectors, self.count, self.dimension)
 
+    def known(self, namespace: Named) -> Known | None:
+        """See clustering.Clustered."""
+        which = self._which[namespace.first : namespace.second]
+        number = int(np.bincount(which).argmax())
+        part = self._parts[number]
+        start, stop = part.segment.namespace_rows(namespace.name)
+        clusters = part.clusters(start, stop)
+        if clusters is None:
+            return None
+        closest = np.full(len(which), -1, np.int32)
+        own = which == number
+        closest[own] = clusters.closest(self._row[namespace.first : namespace.second][own])
+        return Known(clusters.centroids.vectors, closest)
+
+    def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See clustering.Clustered."""
+        return self._vectors(rows, len(rows))
+
     def vectors(self, start: int, stop: int) -> NDArray[np.float32]:
         """See RowSource, as for all that follows."""
-        gathered = np.empty((stop - start, self.dimension), np.float32)
-        for part, places, rows in self._pieces(start, stop):
-            gathered[places] = part.segment.vectors[rows]
+        return self._vectors(slice(start, stop), stop - start)
+
+    def _vectors(self, rows: slice | NDArray[np.int64], count: int) -> NDArray[np.float32]:
+        gathered = np.empty((count, self.dimension), np.float32)
+        for part, places, own in self._pieces(rows):
+            gathered[places] = part.segment.vectors[own]
         return gathered
 
     def norms(self, start: int, stop: int) -> NDArray[np.float32]:
         gathered = np.empty(stop - start, np.float32)
-        for part, places, rows in self._pieces(start, stop):
+        for part, places, rows in self._pieces(slice(start, stop)):
             gathered[places] = part.segment.norms[rows]
         return gathered
 
     def lsns(self, start: int, stop: int) -> NDArray[np.uint64]:
         gathered = np.empty(stop - start, np.uint64)
-        for part, places, rows in self._pieces(start, stop):
+        for part, places, rows in self._pieces(slice(start, stop)):
             gathered[places] = part.segment.lsns[rows]
         return gathered
 
@@ -201,10 +237,14 @@ class MergedRows:
     def code_frame(self) -> tuple[NDArray[np.float32], NDArray[np.int32] | None]:
         return self._frame.centre, self._frame.rotation
 
+    def clusters(self) -> StoredClusters | None:
+        return self._clusters
+
     def codes(self, start: int, stop: int) -> CodeBlock:
+        at = slice(start, stop) if self._clusters is None else self._clusters.order[start:stop]
         values = np.empty((stop - start, self.dimension), np.int8)
         scales, distances, products = np.empty((3, stop - start), np.float32)
-        for part, places, rows in self._pieces(start, stop):
+        for part, places, rows in self._pieces(at):
             if part.codes is not None and part.codes is self._coded:
                 own = part.codes.of_rows(rows)
             else:
@@ -228,7 +268,7 @@ class MergedRows:
     ) -> NDArray[Scalar]:
         """An array that segments have a value for each row of."""
         found = np.empty(self.count, dtype)
-        for part, places, rows in self._pieces(0, self.count):
+        for part, places, rows in self._pieces(slice(0, self.count)):
             found[places] = values_of(part.segment, rows)
         return found
 
@@ -238,20 +278,21 @@ class MergedRows:
         """What segments hold for each row, fetched many rows at a time."""
         for start in range(0, self.count, _CHUNK_ROWS):
             chunk: list[Item | None] = [None] * min(_CHUNK_ROWS, self.count - start)
-            for part, places, rows in self._pieces(start, start + len(chunk)):
+            for part, places, rows in self._pieces(slice(start, start + len(chunk))):
                 found = items_of(part.segment, rows)
                 for place, item in zip(places.tolist(), found, strict=True):
                     chunk[place] = item
             yield from cast("list[Item]", chunk)
 
     def _pieces(
-        self, start: int, stop: int
+        self, rows: slice | NDArray[Any]
     ) -> Iterator[tuple[Part, NDArray[np.int64], NDArray[np.int64]]]:
-        """Each part with the places of its rows among start..stop, and those rows."""
+        """Each part with the places of its rows among `rows`, and those rows."""
+        which, own = self._which[rows], self._row[rows]
         for number, part in enumerate(self._parts):
-            places = np.flatnonzero(self._which[start:stop] == number)
+            places = np.flatnonzero(which == number)
             if len(places):
-                yield part, places, self._row[start:stop][places]
+                yield part, places, own[places]
 
 
 def _by_namespace(parts: Sequence[Part]) -> Iterator[tuple[bytes, int, int, int]]:

@@ -133,7 +133,8 @@ class _Zygote:
             folder, dimension = Path(order["folder"]), order["dimension"]
             filterable = order["filterable"]
             if order["role"] == "worker":
-                serve(end, folder, dimension, order["metric"], filterable, started_ns)
+                gpu_for = order["index"] if order["gpu"] else None
+                serve(end, folder, dimension, order["metric"], filterable, started_ns, gpu_for)
             else:
                 os.nice(_BUILDER_NICE)
                 build(end, folder, dimension, filterable, order["job"])

@@ -1,27 +1,62 @@
 """The answer by definition, for backends and for whatever else finds rows to be compared with."""
 
+import sys
 from collections.abc import Callable, Sequence
+from glob import glob
+from importlib.util import find_spec
+from unittest import mock
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from kernels.backend import Backend
 from kernels.code_backend import CodeBackend
 from kernels.codes import Codes, encode, frame_of
 from kernels.exact import score
+from kernels.gpu.backend import GpuBackend
+from kernels.gpu.cupy_device import CupyDevice
 from kernels.numpy_backend import NumpyBackend
 from kernels.products import NumkongProducts, NumpyProducts
 from kernels.queries import Ask, Metric, Queries
 from kernels.rows import Rows, norm_bounds, row_norms
 from kernels.topk import Hits, search
+from tests.conformance import straw_cupy
+from tests.conformance.compiled_kernel import COMPILER, CompiledKernel
+from tests.conformance.emulated_device import EmulatedDevice
 
 Vectors = NDArray[np.float32]
+
+
+def _by_the_kernel() -> Backend:
+    if COMPILER is None:
+        pytest.skip("there is no g++ to compile the kernel with")
+    device = EmulatedDevice(select=CompiledKernel())
+    return GpuBackend(device, NumpyBackend(), block_rows_max=1_500)
+
+
+def _by_straw() -> Backend:
+    if COMPILER is None:
+        pytest.skip("there is no g++ to compile the kernel with")
+    with mock.patch.dict(sys.modules, straw_cupy.modules()):
+        return GpuBackend(CupyDevice(), NumpyBackend(), block_rows_max=1_500)
+
+
+def _on_a_card() -> Backend:
+    return GpuBackend(CupyDevice(), NumpyBackend(), block_rows_max=1_500)
+
 
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "numpy": NumpyBackend,
     "codes by numpy": lambda: CodeBackend(NumpyProducts(), NumpyBackend()),
     "codes by numkong": lambda: CodeBackend(NumkongProducts(), NumpyBackend()),
+    "an emulated GPU": lambda: GpuBackend(EmulatedDevice(), NumpyBackend(), block_rows_max=1_500),
+    "an emulated GPU with the kernel's source": _by_the_kernel,
+    "CuPy of straw": _by_straw,
 }
+CARD_IS_HERE = bool(glob("/dev/nvidia[0-9]*")) and find_spec("cupy") is not None
+if CARD_IS_HERE:
+    BACKENDS["a GPU"] = _on_a_card
 METRICS: list[Metric] = ["cosine", "dotproduct", "euclidean"]
 
 

@@ -204,6 +204,7 @@ def test_answers_say_where_they_came_from(client: Client) -> None:
     assert first["torpor-exact"] == second["torpor-exact"] == "true"
     assert int(first["torpor-reranked"]) >= 1
     assert float(first["torpor-wake-ms"]) > 0 and "torpor-wake-ms" not in second
+    assert first["torpor-batch"] == "1" and 0 < float(first["torpor-scan-ms"]) < 10_000
 
 
 def test_the_index_is_named_by_metadata_or_field_but_not_by_both(client: Client) -> None:

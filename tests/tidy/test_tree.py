@@ -82,10 +82,11 @@ def test_the_readmes_commands_exist() -> None:
     assert {"demo", "test"} <= named <= targets
 
 
-def test_every_figure_in_the_readme_comes_from_a_record() -> None:
-    """The measured table is between two marks, and generated."""
+@pytest.mark.parametrize("page", ["readme", "report"])
+def test_every_figure_in_the_readme_and_the_report_comes_from_a_record(page: str) -> None:
+    """The readme's measured table is between two marks, and generated; the report is as a whole."""
     made = subprocess.run(
-        [ROOT / ".venv" / "bin" / "python", "-m", "bench", "readme", "--check"],
+        [ROOT / ".venv" / "bin" / "python", "-m", "bench", page, "--check"],
         cwd=ROOT,
         capture_output=True,
         text=True,

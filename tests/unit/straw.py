@@ -22,6 +22,7 @@ class StrawZygote:
 
     def __init__(self) -> None:
         self.spawned = 0
+        self.on_gpu: list[bool] = []
         self.opens = True
         self.alive = 0
         self.heard: list[frames.Work] = []
@@ -38,6 +39,7 @@ class StrawZygote:
         on_exit: Callable[[Exit], None],
     ) -> int:
         self.spawned += 1
+        self.on_gpu.append(bool(spec["gpu"]))
         self.alive += 1
         end = socket.socket(fileno=os.dup(child_end.fileno()))
         child_end.close()
@@ -119,6 +121,8 @@ class Owner:
         self.wakes = 0
         self.rested = 0
         self.manifest_version = 1
+
+    gpu_pays = True
 
     def spec(self) -> dict[str, object]:
         return {}

@@ -44,6 +44,7 @@ async def live(tmp_path: Path) -> AsyncIterator[LiveIndex]:
             loop=loop,
             start_task=Tasks(crashes.append).start,
             idle_seconds=60.0,
+            exact_rows_max=0,
         )
         live = await open_index(Index(row, Costs()), machinery, Host())
         yield live

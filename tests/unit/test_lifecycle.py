@@ -1,7 +1,6 @@
 """The transition table, exhaustively and without an event loop."""
 
 import itertools
-from dataclasses import replace
 
 import pytest
 
@@ -9,6 +8,7 @@ from router.lifecycle import TABLE, Action, Event, Life, Phase, transition
 from router.limits import DEATHS_MAX, FAILED_PAUSE_SECONDS_MAX
 
 IDLE = 10.0
+replace = Life._replace
 
 ASLEEP = Life(IDLE)
 WAITING = replace(ASLEEP, phase=Phase.WAKING, queued=1)

@@ -29,6 +29,8 @@ def test_what_wins_over_what(tmp_path: Path) -> None:
         (["--workers-awake-max", "0"], "workers_awake_max"),
         (["--memory-bytes-max", "1"], "memory_bytes_max"),
         (["--listen", "nowhere"], "listen"),
+        (["--gpu", "yes"], "gpu must be auto or off"),
+        (["--gpu-workers-max", "-1"], "gpu_workers_max"),
         (["--listen", "host:70000"], "listen"),
         (["--log-level", "loud"], "log_level"),
         (["--config", "/no/such/file"], "/no/such/file"),

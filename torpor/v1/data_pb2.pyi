@@ -22,6 +22,8 @@ Answers carry response metadata:
                   the same of a write and of a read, as clients of Pinecone know it
   torpor-exact    `true` when a query's matches are proven to be the exact nearest neighbours
   torpor-reranked decimal; of a query, the rows whose exact scores were computed for the proof
+  torpor-batch    of a query: how many requests its worker answered together with it, itself included
+  torpor-scan-ms  of a query: milliseconds that its worker took for the queries of that batch
   torpor-wake-ms  present when this call woke the index or waited for a wake: milliseconds waited
 
 A filter is an object whose keys are metadata fields, all of which must match:
@@ -803,6 +805,7 @@ class QueryRequest(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     NAMESPACES_FIELD_NUMBER: _builtins.int
     SPARSE_ONLY_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     AT_LEAST_LSN_FIELD_NUMBER: _builtins.int
     CURRENT_VIEW_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
@@ -818,15 +821,25 @@ class QueryRequest(_message.Message):
     that does not exist has no matches.
     """
     scan_factor: _builtins.float
-    """Accepted and without effect while every answer is exact; 0.5 to 4."""
+    """How much of a large namespace is searched, times the default; 0.5 to 4. Without effect where the
+    answer is exact. Large is a namespace with more records than the server's setting exact_rows_max:
+    most of them lie around centroids, and those around the closest ones are searched. The default is
+    made for a recall of 0.97 or more; see MeasureRecall.
+    """
     max_candidates: _builtins.int
-    """Accepted and without effect while every answer is exact; top_k to 100,000."""
+    """Score at most so many records of a large namespace, those with the best estimates; top_k to
+    100,000. Default: as many as it takes to find the best of those that are searched.
+    """
     index: _builtins.str
     """The index, where call metadata does not name it."""
     sparse_only: _builtins.bool
     """Ask a dense index, of any metric, as if it were a sparse one: `sparse_vector` alone is the query,
     without `vector` and `id`; records that share no index with it are no matches; the score is the
     sparse product, larger is closer.
+    """
+    exact: _builtins.bool
+    """True: search large namespaces as a whole as well. The answer is exact; scan_factor and
+    max_candidates have no effect. A query with dense and sparse values is always answered so.
     """
     at_least_lsn: _builtins.int
     """At least this LSN, as a write returned it: a worker that has seen it looks for nothing newer."""
@@ -877,12 +890,13 @@ class QueryRequest(_message.Message):
         index: _builtins.str = ...,
         namespaces: _abc.Iterable[_builtins.str] | None = ...,
         sparse_only: _builtins.bool = ...,
+        exact: _builtins.bool = ...,
         at_least_lsn: _builtins.int = ...,
         current_view: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "max_candidates", b"max_candidates", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "id", b"id", "include_metadata", b"include_metadata", "include_values", b"include_values", "index", b"index", "max_candidates", b"max_candidates", "namespace", b"namespace", "namespaces", b"namespaces", "queries", b"queries", "scan_factor", b"scan_factor", "sparse_only", b"sparse_only", "sparse_vector", b"sparse_vector", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "exact", b"exact", "filter", b"filter", "id", b"id", "include_metadata", b"include_metadata", "include_values", b"include_values", "index", b"index", "max_candidates", b"max_candidates", "namespace", b"namespace", "namespaces", b"namespaces", "queries", b"queries", "scan_factor", b"scan_factor", "sparse_only", b"sparse_only", "sparse_vector", b"sparse_vector", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_candidates: _TypeAlias = _typing.Literal["max_candidates"]  # noqa: Y015
     _WhichOneofArgType__max_candidates: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates"]  # noqa: Y015

@@ -22,6 +22,8 @@ Answers carry response metadata:
                   the same of a write and of a read, as clients of Pinecone know it
   torpor-exact    `true` when a query's matches are proven to be the exact nearest neighbours
   torpor-reranked decimal; of a query, the rows whose exact scores were computed for the proof
+  torpor-batch    of a query: how many requests its worker answered together with it, itself included
+  torpor-scan-ms  of a query: milliseconds that its worker took for the queries of that batch
   torpor-wake-ms  present when this call woke the index or waited for a wake: milliseconds waited
 
 A filter is an object whose keys are metadata fields, all of which must match:

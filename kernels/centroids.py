@@ -1,0 +1,200 @@
+"""Centroids: points that the rows of a large namespace lie around, so that a query looks near its own.
+
+They are trained on a sample by a few rounds of k-means. Rows belong to the centroid they are closest to:
+under cosine by direction, and all centroids are then of one length, the sample's mean; otherwise by
+distance, under dotproduct too. There a query ranks them by its product with each, the mean product with
+the rows around it, and rows much longer than others come to have centroids of their own.
+
+Centroids are numbered so that neighbours have close numbers: what a query looks at is then few stretches
+of a file.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.queries import Metric
+from kernels.rows import row_norms
+
+Vectors = NDArray[np.float32]
+Numbers = NDArray[np.int64]
+
+# Centroids for n rows: so many times the square root of n.
+_CENTROIDS_FACTOR = 4
+# Rows of the sample for each centroid. More, and more rounds, were no better.
+_SAMPLED_ROWS = 16
+_SAMPLE_BYTES_MAX = 96 << 20
+_ROUNDS = 3
+# Up to here a row is compared with each centroid; beyond, with those of the groups it is closest to.
+_FLAT_MAX = 512
+_GROUPS_LOOKED_AT = 6
+# Rows compared at once: (rows, groups) products and the rows gathered by group stay within 32 MiB.
+_BLOCK_VALUES = 1 << 22
+_BLOCK_ROWS_MAX = 8_192
+_SEED = 1
+
+
+def centroids_for(rows: int) -> int:
+    """How many centroids so many rows are to have."""
+    return max(1, min(rows, round(_CENTROIDS_FACTOR * math.sqrt(rows))))
+
+
+def outgrown(centroids: int, rows: int) -> bool:
+    """Whether a namespace has come to have more than twice the rows that its centroids are for."""
+    return centroids_for(rows) > 2**0.5 * centroids + 1
+
+
+def sampled_rows(rows: int, dimension: int) -> Numbers:
+    """Which of so many rows centroids are trained on, ascending."""
+    wanted = _SAMPLED_ROWS * centroids_for(rows)
+    wanted = min(rows, max(centroids_for(rows), min(wanted, _SAMPLE_BYTES_MAX // (4 * dimension))))
+    random = np.random.default_rng(_SEED)
+    return np.sort(random.choice(rows, wanted, replace=False))
+
+
+def train(sample: Vectors, count: int, metric: Metric) -> Vectors:
+    """At most `count` centroids (m, d) for rows like those of the sample (s, d).
+
+    The same sample gives the same centroids. The sample is overwritten.
+    """
+    length = 1.0
+    with np.errstate(all="ignore"):
+        if metric == "cosine":
+            length = _make_units(sample)
+        trained = _k_means(sample, min(count, len(sample)), metric)
+        trained = trained[_by_neighbourhood(trained)]
+        scaled: Vectors = np.nan_to_num(trained * np.float32(length))
+        return scaled
+
+
+class Nearest:
+    """Finds the closest of some centroids for rows."""
+
+    def __init__(self, centroids: Vectors, metric: Metric) -> None:
+        self._metric: Metric = metric
+        self._centroids = centroids
+        self._all = _Compared(centroids, metric)
+        self._groups: _Compared | None = None
+        if len(centroids) > _FLAT_MAX:
+            count = round(len(centroids) ** 0.5)
+            with np.errstate(all="ignore"):
+                own = _k_means(centroids.copy(), count, metric)
+                group = Nearest(own, metric).of(centroids)
+            self._groups = _Compared(own, metric)
+            self._members = [np.flatnonzero(group == one) for one in range(count)]
+            self._compared = [_Compared(centroids[one], metric) for one in self._members]
+
+    def of(self, rows: Vectors) -> NDArray[np.int32]:
+        """The number of the centroid that each row (n, d) is closest to, (n,)."""
+        found = np.empty(len(rows), np.int32)
+        with np.errstate(all="ignore"):
+            for start, stop in _blocks(*rows.shape):
+                block = rows[start:stop]
+                found[start:stop] = (
+                    self._all.closeness(block).argmax(axis=1)
+                    if self._groups is None
+                    else self._of_groups(block, self._groups)
+                )
+        return found
+
+    def _of_groups(self, block: Vectors, groups: "_Compared") -> NDArray[np.int32]:
+        """The closest among the centroids of the groups that each row is closest to."""
+        looked_at = min(_GROUPS_LOOKED_AT, len(self._members))
+        closeness = groups.closeness(block)
+        at = closeness.shape[1] - looked_at
+        group = np.argpartition(closeness, at, axis=1)[:, at:].ravel()
+        order = np.argsort(group.astype(np.uint16), kind="stable")
+        ends = np.searchsorted(group[order], np.arange(len(self._members) + 1))
+        best = np.full(len(block), -np.inf, np.float32)
+        found = np.zeros(len(block), np.int32)
+        for number, members in enumerate(self._members):
+            rows = order[ends[number] : ends[number + 1]] // looked_at
+            if not len(rows) or not len(members):
+                continue
+            own = self._compared[number].closeness(block[rows])
+            closest = own.argmax(axis=1)
+            values = own[np.arange(len(rows)), closest]
+            better = values > best[rows]
+            best[rows[better]] = values[better]
+            found[rows[better]] = members[closest[better]]
+        return found
+
+
+class _Compared:
+    """Some centroids that rows are compared with."""
+
+    def __init__(self, centroids: Vectors, metric: Metric) -> None:
+        # Divided by the largest value, so that no square overflows.
+        scale = np.float32(np.abs(centroids).max(initial=0.0) or 1.0)
+        scaled = centroids / scale
+        self._turned = np.ascontiguousarray(scaled.T)
+        # Of |x - c|^2 all rows share |x|^2: x.c - |c|^2 / 2 is the larger the closer.
+        squares = (scaled * scaled).sum(axis=1, dtype=np.float32) * (scale / 2)
+        self._offsets = None if metric == "cosine" else squares
+
+    def closeness(self, rows: Vectors) -> NDArray[np.float32]:
+        """(n, m): larger is closer."""
+        products: NDArray[np.float32] = rows @ self._turned
+        if self._offsets is not None:
+            products -= self._offsets
+        return products
+
+
+def _make_units(sample: Vectors) -> float:
+    """Divides rows by their norms, in place; returns the mean of these."""
+    norms = row_norms(sample)
+    usable = np.isfinite(norms) & (norms > 0)
+    sample /= np.where(usable, norms, np.float32(1))[:, None]
+    sample[~usable] = 0
+    return float(norms[usable].mean(dtype=np.float64)) if usable.any() else 1.0
+
+
+def _k_means(sample: Vectors, count: int, metric: Metric) -> Vectors:
+    random = np.random.default_rng(_SEED)
+    centroids = sample[np.sort(random.choice(len(sample), count, replace=False))]
+    for _ in range(_ROUNDS):
+        centroids = _means(sample, Nearest(centroids, metric).of(sample), centroids)
+        if metric == "cosine":
+            norms = np.sqrt((centroids * centroids).sum(axis=1, keepdims=True))
+            centroids /= np.where(norms > 0, norms, np.float32(1))
+    return centroids
+
+
+def _means(sample: Vectors, closest: NDArray[np.int32], before: Vectors) -> Vectors:
+    """The mean of the rows of each centroid; one that has none stays."""
+    order = np.argsort(closest, kind="stable")
+    sums = np.zeros(before.shape, np.float32)
+    for start, stop in _blocks(*sample.shape):
+        own = order[start:stop]
+        numbers, firsts = np.unique(closest[own], return_index=True)
+        sums[numbers] += np.add.reduceat(sample[own], firsts, axis=0)
+    counts = np.bincount(closest, minlength=len(before)).astype(np.float32)[:, None]
+    return np.where(counts > 0, sums / np.maximum(counts, 1), before)
+
+
+def _by_neighbourhood(centroids: Vectors) -> Numbers:
+    """An order in which neighbours are close: halved over and over, each time where they spread most."""
+    halves = [np.arange(len(centroids))]
+    found: list[Numbers] = []
+    while halves:
+        numbers = halves.pop()
+        if len(numbers) <= 2:
+            found.append(numbers)
+            continue
+        own = centroids[numbers] - centroids[numbers].mean(axis=0)
+        # The direction of the largest spread, by a few steps of power iteration from the longest row.
+        direction = own[np.argmax((own * own).sum(axis=1))]
+        for _ in range(4):
+            direction = (own @ direction) @ own
+            direction /= np.abs(direction).max() or 1
+        order = np.argsort(own @ direction, kind="stable")
+        middle = len(numbers) // 2
+        halves += [numbers[order[middle:]], numbers[order[:middle]]]
+    return np.concatenate(found)
+
+
+def _blocks(rows: int, width: int) -> Iterator[tuple[int, int]]:
+    step = max(1, min(_BLOCK_ROWS_MAX, _BLOCK_VALUES // width))
+    return ((start, min(start + step, rows)) for start in range(0, rows, step))

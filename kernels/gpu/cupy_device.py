@@ -1,0 +1,249 @@
+"""A graphics card, by CuPy.
+
+NOT RUN ON A CARD YET: where this was written there was none. What was done instead: its calls run
+against a stand-in for CuPy that checks their arguments (tests/conformance/straw_cupy.py), the kernel's
+source runs compiled by a C++ compiler, and NVRTC compiles it for sm_80 and sm_90.
+
+Three streams: searches run on one; rows that stay are uploaded on another, by another thread; rows that
+only pass by are copied on the third, while the ones before them are searched. Copies go through pinned
+memory, because only such copies run beside anything else.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.errors import DeviceFull, DeviceLost
+from kernels.gpu.backend import WORK_BYTES
+from kernels.gpu.bounds import Format
+from kernels.gpu.device import Block, Wanted
+from kernels.gpu.kernel_source import KERNEL, METRICS, source
+
+# Of what is free when the device is opened; other processes and the libraries need the rest.
+_FREE_SHARE = 0.9
+# Threads that look at the scores of one query.
+_THREADS = 1_024
+# Tiles that may wait on the device: so many that it never waits for us, so few that a deadline counts.
+_TILES_WAITING_MAX = 4
+# What errors of CUDA and cuBLAS say when there is no memory.
+_FULL = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+class CupyDevice:
+    """See device.Device. Raises DeviceLost where there is no card, no driver or no CuPy."""
+
+    name = "cupy"
+
+    def __init__(self) -> None:
+        with translated():
+            import cupy
+            from cupy.cuda import cublas, device
+
+            self.cupy: Any = cupy
+            self.cublas: Any = cublas
+            cupy.cuda.Device(0).use()
+            self._handle_of = device.get_cublas_handle
+            try:
+                module = cupy.RawModule(code=source(), options=("--std=c++17",))
+                self.kernel = module.get_function(KERNEL)
+            except cupy.cuda.compiler.CompileException as error:
+                raise DeviceLost(f"The kernel does not compile: {error}") from None
+            self.compute = cupy.cuda.Stream(non_blocking=True)
+            self._holding = cupy.cuda.Stream(non_blocking=True)
+            self._copying = cupy.cuda.Stream(non_blocking=True)
+            self._hold_stage = _Stage(cupy)
+            self._slots = (_Slot(cupy), _Slot(cupy))
+            free, _ = cupy.cuda.runtime.memGetInfo()
+            self._rows_bytes_max = max(0, int(_FREE_SHARE * free) - WORK_BYTES)
+
+    @property
+    def rows_bytes_max(self) -> int:
+        """See device.Device, as for all that follows."""
+        return self._rows_bytes_max
+
+    def hold(self, block: Block) -> Block:
+        with translated():
+            held = self._hold_stage.copy(block, self._holding)
+            # Whoever gets to see the block may use it on any stream.
+            self._holding.synchronize()
+            return held
+
+    def stream(self, block: Block) -> Block:
+        with translated():
+            before, slot = self._slots
+            self._slots = (slot, before)
+            # All that uses the block before this one is on its way by now.
+            before.used.record(self.compute)
+            # The one before that is about to be overwritten.
+            self._copying.wait_event(slot.used)
+            slot.block = None
+            slot.block = slot.stage.copy(block, self._copying)
+            self.compute.wait_event(slot.stage.copied)
+            return slot.block
+
+    def begin(self, wanted: Wanted, tile_rows: int) -> "_Selection":
+        with translated():
+            # A thread that did not open the card has no context before it says which one it means.
+            self.cupy.cuda.Device(0).use()
+            return _Selection(self, wanted, tile_rows)
+
+    def trim(self) -> None:
+        with translated():
+            self.cupy.cuda.runtime.deviceSynchronize()
+            self.cupy.get_default_memory_pool().free_all_blocks()
+
+    def multiply(self, units: Any, vectors: Any, products: Any, form: Format) -> None:
+        """Puts units (b, d) times vectors (m, d), transposed, into products (b, m); on `compute`.
+
+        cuBLAS knows columns only: to it, each array is its own transpose.
+        """
+        handle, cublas, runtime = self._handle_of(), self.cublas, self.cupy.cuda.runtime
+        cublas.setStream(handle, self.compute.ptr)
+        one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+        count, dimension = vectors.shape
+        kind, computed = {
+            Format.F16: (runtime.CUDA_R_16F, cublas.CUBLAS_COMPUTE_32F),
+            Format.TF32: (runtime.CUDA_R_32F, cublas.CUBLAS_COMPUTE_32F_FAST_TF32),
+        }[form]
+        cublas.gemmEx(
+            *(handle, cublas.CUBLAS_OP_T, cublas.CUBLAS_OP_N, count, len(units), dimension),
+            *(one.ctypes.data, vectors.data.ptr, kind, dimension),
+            *(units.data.ptr, kind, dimension),
+            *(zero.ctypes.data, products.data.ptr, runtime.CUDA_R_32F, count),
+            *(computed, cublas.CUBLAS_GEMM_DEFAULT),
+        )
+
+
+class _Selection:
+    """See device.Selection."""
+
+    def __init__(self, device: CupyDevice, wanted: Wanted, tile_rows: int) -> None:
+        cupy = device.cupy
+        count = len(wanted.units)
+        self._device = device
+        self._wanted = wanted
+        self._capacity = wanted.kept_max + tile_rows
+        self._waiting: deque[Any] = deque()
+        with device.compute:
+            kind = cupy.float16 if wanted.format is Format.F16 else cupy.float32
+            self._units = cupy.asarray(wanted.units).astype(kind)
+            self._doubled_norms = cupy.asarray(wanted.doubled_norms)
+            self._margins = cupy.asarray(wanted.margins)
+            self._k = cupy.asarray(wanted.counts)
+            self._products = cupy.empty(count * tile_rows, cupy.float32)
+            self._thresholds = cupy.full(count, -np.inf, cupy.float32)
+            self._counts = cupy.zeros(count, cupy.int32)
+            self._rows = cupy.empty((count, self._capacity), cupy.int32)
+            self._estimates = cupy.empty((count, self._capacity), cupy.float32)
+
+    def add(
+        self,
+        block: Block,
+        start: int,
+        stop: int,
+        sets: NDArray[np.bool_] | None,
+        set_of: NDArray[np.int32],
+    ) -> None:
+        device, wanted = self._device, self._wanted
+        with translated(), device.compute:
+            if len(self._waiting) == _TILES_WAITING_MAX:
+                self._waiting.popleft().synchronize()
+            queries, count = len(self._units), stop - start
+            vectors = block.vectors[start - block.first : stop - block.first]
+            norms = block.norms[start - block.first : stop - block.first]
+            products = self._products[: queries * count].reshape(queries, count)
+            device.multiply(self._units, vectors, products, block.format)
+            # Where there is no set, nothing is read of it.
+            allowed = self._counts if sets is None else device.cupy.asarray(sets)
+            arguments = (
+                *(products, norms, np.int32(count), np.int32(start)),
+                *(allowed, device.cupy.asarray(set_of), np.int32(METRICS[wanted.metric])),
+                *(self._doubled_norms, self._margins, self._k),
+                *(np.int32(wanted.kept_max), np.int32(self._capacity)),
+                *(self._thresholds, self._counts, self._rows, self._estimates),
+            )
+            device.kernel((queries,), (_THREADS,), arguments)
+            done = device.cupy.cuda.Event(disable_timing=True)
+            done.record(device.compute)
+            self._waiting.append(done)
+
+    def rows(self) -> list[NDArray[np.int64] | None]:
+        with translated(), self._device.compute:
+            counts = self._counts.get()
+            longest = max(0, int(counts.max(initial=0)))
+            rows = self._rows[:, :longest].get()
+        return [
+            None if count < 0 else own[:count].astype(np.int64)
+            for count, own in zip(counts.tolist(), rows, strict=True)
+        ]
+
+    def close(self) -> None:
+        with translated():
+            self._device.compute.synchronize()
+
+
+class _Stage:
+    """Pinned memory of this process, where copies to the device start."""
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+        self._values = np.empty(0, np.float32)
+        self.copied = cupy.cuda.Event(disable_timing=True)
+
+    def copy(self, block: Block, stream: Any) -> Block:
+        """The block on the device, once `stream` has come to `copied`."""
+        cupy = self._cupy
+        # The copy before this one has left the memory.
+        self.copied.synchronize()
+        size = block.vectors.size
+        values = self._room(size + block.norms.size)
+        np.copyto(values[:size].reshape(block.vectors.shape), block.vectors)
+        np.copyto(values[size:], block.norms)
+        with stream:
+            copied = cupy.empty(values.shape, cupy.float32)
+            copied.set(values, stream=stream)
+            vectors = copied[:size].reshape(block.vectors.shape)
+            norms = copied[size:]
+            if block.format is Format.F16:
+                # Copies both, so that the float32 are not kept.
+                vectors, norms = vectors.astype(cupy.float16), norms.copy()
+            self.copied.record(stream)
+        return Block(block.first, block.stop, block.format, vectors, norms)
+
+    def _room(self, count: int) -> NDArray[np.float32]:
+        if len(self._values) < count:
+            memory = self._cupy.cuda.alloc_pinned_memory(4 * count)
+            self._values = np.frombuffer(memory, np.float32, count)
+        return self._values[:count]
+
+
+class _Slot:
+    """One of two places that blocks pass through."""
+
+    def __init__(self, cupy: Any) -> None:
+        self.stage = _Stage(cupy)
+        # When the device has come to it, nothing uses the block any more.
+        self.used = cupy.cuda.Event(disable_timing=True)
+        self.block: Block | None = None
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns what CuPy raises into DeviceFull and DeviceLost.
+
+    All errors of CUDA and its libraries are RuntimeErrors to CuPy, and that of its allocator is a
+    MemoryError.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise DeviceLost(f"CuPy cannot be imported: {error}") from None
+    except MemoryError as error:
+        raise DeviceFull(str(error)) from None
+    except RuntimeError as error:
+        full = any(word in str(error) for word in _FULL)
+        raise (DeviceFull if full else DeviceLost)(str(error)) from None

@@ -1,0 +1,132 @@
+// Keeps, for each query, the rows of a tile that may be in its answer. One block of threads a query.
+//
+// A query has a list of rows with their estimates. A row of the tile joins it when its estimate reaches
+// the query's threshold; then the threshold rises to the k-th best estimate in the list less the margin,
+// and who falls below it leaves. A list has room for kept_max rows and a whole tile, so that joining needs
+// no check; a query whose list stays longer than kept_max is given up, and its count is -1 from then on.
+//
+// No header is included: NVRTC compiles this as it stands, and so does a C++ compiler behind a few lines
+// that stand for CUDA (tests/conformance/cuda.h).
+
+#define DOTPRODUCT 0
+#define COSINE 1
+
+// Floats as integers of the same order, but for -0, which comes before 0.
+__device__ static unsigned key_of(float value) {
+    unsigned bits = __float_as_uint(value);
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+__device__ static float value_of(unsigned key) {
+    return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+}
+
+// The k-th largest of count > k values, by eight bits of its key at a time.
+__device__ static float kth_largest(const float *values, int count, unsigned k) {
+    __shared__ unsigned bins[256];
+    __shared__ unsigned chosen, left;
+    unsigned known = 0, prefix = 0;
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        for (int bin = threadIdx.x; bin < 256; bin += blockDim.x) bins[bin] = 0;
+        __syncthreads();
+        for (int i = threadIdx.x; i < count; i += blockDim.x) {
+            unsigned key = key_of(values[i]);
+            if ((key & known) == prefix) atomicAdd(&bins[(key >> shift) & 255u], 1u);
+        }
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            unsigned passed = 0, bin = 255;
+            while (passed + bins[bin] < k) passed += bins[bin--];
+            chosen = bin;
+            left = k - passed;
+        }
+        __syncthreads();
+        prefix |= chosen << shift;
+        known |= 255u << shift;
+        k = left;
+    }
+    return value_of(prefix);
+}
+
+// Moves what reaches the threshold to the front of a list; returns how many do.
+__device__ static int compact(int *rows, float *estimates, int count, float threshold) {
+    __shared__ int kept;
+    if (threadIdx.x == 0) kept = 0;
+    for (int first = 0; first < count; first += blockDim.x) {
+        int i = first + threadIdx.x;
+        int row = 0;
+        float estimate = 0;
+        bool stays = false;
+        if (i < count) {
+            row = rows[i];
+            estimate = estimates[i];
+            stays = estimate >= threshold;
+        }
+        // Everybody has read this stretch before anybody writes into it.
+        __syncthreads();
+        if (stays) {
+            int place = atomicAdd(&kept, 1);
+            rows[place] = row;
+            estimates[place] = estimate;
+        }
+        __syncthreads();
+    }
+    return kept;
+}
+
+extern "C" __global__ void select_rows(
+    const float *products,         // (queries, row_count): unit queries with the rows of the tile
+    const float *norms,            // (row_count): of these rows
+    int row_count,
+    int first_row,                 // the number of the tile's first row
+    const unsigned char *sets,     // (any, row_count): which rows count
+    const int *set_of,             // (queries): a query's set; -1 where all rows count
+    int metric,
+    const float *doubled_norms,    // (queries)
+    const float *margins,          // (queries)
+    const int *wanted,             // (queries): k of each
+    int kept_max,
+    int capacity,                  // of a list: at least kept_max + row_count
+    float *thresholds,             // (queries), at first -infinity
+    int *counts,                   // (queries): rows in each list; -1: given up
+    int *list_rows,                // (queries, capacity)
+    float *list_estimates          // (queries, capacity)
+) {
+    __shared__ int filled;
+    const size_t query = blockIdx.x;
+    const int count = counts[query];
+    if (count < 0) return;
+    const float threshold = thresholds[query];
+    const float doubled_norm = doubled_norms[query];
+    const unsigned char *counted = set_of[query] < 0 ? 0 : sets + (size_t)set_of[query] * row_count;
+    const float *own = products + query * row_count;
+    int *rows = list_rows + query * capacity;
+    float *estimates = list_estimates + query * capacity;
+
+    if (threadIdx.x == 0) filled = count;
+    __syncthreads();
+    for (int i = threadIdx.x; i < row_count; i += blockDim.x) {
+        if (counted && !counted[i]) continue;
+        float estimate = own[i], norm = norms[i];
+        if (metric == COSINE) {
+            estimate = norm > 0 ? estimate / norm : 0;
+        } else if (metric != DOTPRODUCT) {
+            estimate = doubled_norm * estimate - norm * norm;
+        }
+        if (estimate >= threshold) {
+            int place = atomicAdd(&filled, 1);
+            rows[place] = first_row + i;
+            estimates[place] = estimate;
+        }
+    }
+    __syncthreads();
+
+    int found = filled;
+    if (found > count && found > wanted[query]) {
+        // Rounded down, so that no row is lost by the threshold's own rounding.
+        float raised = __fsub_rd(kth_largest(estimates, found, wanted[query]), margins[query]);
+        found = compact(rows, estimates, found, raised);
+        if (threadIdx.x == 0) thresholds[query] = raised;
+    }
+    if (threadIdx.x == 0) counts[query] = found > kept_max ? -1 : found;
+}

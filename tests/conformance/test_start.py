@@ -1,0 +1,64 @@
+"""Starting a card: what it takes is said, and a card that computes wrongly is not used."""
+
+import sys
+from unittest import mock
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kernels.errors import DeviceFull, DeviceLost
+from kernels.gpu.backend import GpuBackend
+from kernels.gpu.cupy_device import translated
+from kernels.gpu.start import check_itself, start_gpu
+from kernels.numpy_backend import NumpyBackend
+from tests.conformance import straw_cupy
+from tests.conformance.compiled_kernel import COMPILER
+from tests.conformance.emulated_device import EmulatedDevice, EmulatedSelection, select_rows
+
+
+@pytest.mark.skipif(COMPILER is None, reason="there is no g++ to compile the kernel with")
+def test_a_card_says_what_its_start_took() -> None:
+    with mock.patch.dict(sys.modules, straw_cupy.modules()):
+        backend, took = start_gpu(NumpyBackend())
+    assert backend.name == "cupy"
+    assert str(took).startswith("import_ms=") and took.first_search_ms > 0
+
+
+def test_without_cupy_there_is_no_card() -> None:
+    with (
+        mock.patch.dict(sys.modules, {"cupy": None}),
+        pytest.raises(DeviceLost, match="CuPy cannot be imported"),
+    ):
+        start_gpu(NumpyBackend())
+
+
+def test_a_card_that_computes_wrongly_is_not_used() -> None:
+    def forgetful(
+        selection: EmulatedSelection,
+        products: NDArray[np.float32],
+        norms: NDArray[np.float32],
+        first_row: int,
+    ) -> None:
+        select_rows(selection, -products, norms, first_row)
+
+    check_itself(GpuBackend(EmulatedDevice(), NumpyBackend()), NumpyBackend())
+    with pytest.raises(DeviceLost, match="wrong"):
+        check_itself(GpuBackend(EmulatedDevice(select=forgetful), NumpyBackend()), NumpyBackend())
+
+
+@pytest.mark.parametrize(
+    ("error", "translation"),
+    [
+        (MemoryError("Out of memory allocating 512 bytes"), DeviceFull),
+        (RuntimeError("cudaErrorMemoryAllocation: out of memory"), DeviceFull),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), DeviceFull),
+        (RuntimeError("cudaErrorECCUncorrectable: uncorrectable ECC error"), DeviceLost),
+        (ImportError("libcublas.so.12 is not here"), DeviceLost),
+    ],
+)
+def test_what_cupy_raises_is_a_full_card_or_a_lost_one(
+    error: Exception, translation: type[Exception]
+) -> None:
+    with pytest.raises(translation, match=str(error).split()[-1]), translated():
+        raise error
