@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.backend import Backend
+from kernels.backend import Backend, NearBackend
 from kernels.errors import Interrupted
 from kernels.gpu.bounds import Format, estimate_error, format_of
 from kernels.gpu.device import Block, Device, Wanted
@@ -116,6 +116,10 @@ class GpuBackend:
     ) -> Numbers | None:
         """See Backend: gathering a few rows is the processor's work."""
         return self._cpu.survivors_among(rows, numbers, queries, number, ask, keep_going)
+
+    def near(self) -> NearBackend | None:
+        """See Backend."""
+        return self._cpu.near()
 
     def _search(
         self,

@@ -13,7 +13,7 @@ from threading import Thread
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.backend import Backend
+from kernels.backend import Backend, NearBackend
 from kernels.errors import DeviceFull, DeviceLost
 from kernels.gpu.backend import GpuBackend
 from kernels.queries import Ask, Queries
@@ -92,6 +92,10 @@ class SwitchingBackend:
     ) -> NDArray[np.int64] | None:
         """See Backend."""
         return self._cpu.survivors_among(rows, numbers, queries, number, ask, keep_going)
+
+    def near(self) -> NearBackend | None:
+        """See Backend: near centroids there is too little to do for a card."""
+        return self._cpu.near()
 
     def _ready(self, rows: Rows, count: int) -> GpuBackend | None:
         """The card, if it is to answer so many queries over these rows."""
