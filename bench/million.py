@@ -20,8 +20,7 @@ from rich.progress import Progress, track
 from bench import dataset as datasets
 from bench import metadata
 from bench.record import Recording, recording
-from bench.target import INDEX, Target, connected
-from torpor.local import LocalServer
+from bench.target import INDEX, Target, connected, start
 from torpor.v1 import data_pb2
 
 _KEY = "installed_kb"
@@ -54,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     ):
         folder = options.folder or Path(temporary)
         bench = _Million(rows, dataset, options.rounds, record)
-        server = LocalServer(folder, ["--idle-seconds", "600"])
+        server = start(folder, ["--idle-seconds", "600"])
         with connected(server, folder) as target:
             if bench.load(target):
                 target.settle()
