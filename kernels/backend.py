@@ -29,3 +29,17 @@ class Backend(Protocol):
         None where the arithmetic is out of its range or too many rows survive: then every row is to
         be scored. Raises Interrupted when `keep_going` says no between two blocks.
         """
+
+    def survivors_among(
+        self,
+        rows: Rows,
+        numbers: NDArray[np.int64],
+        queries: Queries,
+        number: int,
+        ask: Ask,
+        keep_going: Callable[[], bool],
+    ) -> NDArray[np.int64] | None:
+        """The same of `numbers`, live rows in ascending order, for the query with this number."""
+
+    def close(self) -> None:
+        """Ends its threads."""

@@ -5,9 +5,6 @@ g = d u / (1 - d u) (Higham, Accuracy and Stability of Numerical Algorithms, 2nd
 the underflow of each term.
 """
 
-from kernels.queries import Queries
-from kernels.rows import Rows
-
 UNIT = 2.0**-24
 EXACT_UNIT = 2.0**-52
 TINY = 2.0**-149
@@ -21,8 +18,6 @@ def product_factor(dimension: int) -> float:
     return dimension * UNIT / (1 - dimension * UNIT)
 
 
-def in_range(rows: Rows, queries: Queries, number: int) -> bool:
-    """Whether float32 is safe for a query and these rows."""
-    largest, smallest = rows.norm_max, rows.norm_min
-    norm = float(queries.norms[number])
-    return _NORM_SAFE_MIN <= smallest <= largest <= _NORM_SAFE_MAX and norm <= _NORM_SAFE_MAX
+def in_range(smallest: float, largest: float, query: float) -> bool:
+    """Whether float32 is safe for rows of norms between these and a query of this norm."""
+    return _NORM_SAFE_MIN <= smallest <= largest <= _NORM_SAFE_MAX and query <= _NORM_SAFE_MAX

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.bounds import EXACT_UNIT, TINY, UNIT, in_range, product_factor
+from kernels.candidates import Candidates, rounded_down
 from kernels.errors import Interrupted
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
@@ -26,9 +27,6 @@ _BLOCK_ROWS_MIN = 256
 # the cache from one query to the next; beyond it all queries are one matrix product.
 _SINGLE_QUERIES_MAX = 3
 _SINGLE_VALUES = 1 << 18
-# More survivors than this share of the rows, and exact scoring in place beats gathering them.
-_SURVIVORS_SHARE_MAX = 0.02
-_SURVIVORS_MIN = 4_096
 
 
 class NumpyBackend:
@@ -55,7 +53,7 @@ class NumpyBackend:
     ) -> list[NDArray[np.int64] | None]:
         """See Backend."""
         searches = [_Search(rows, queries, number, ask) for number, ask in enumerate(asks)]
-        active = [search for search in searches if not search.given_up]
+        active = [search for search in searches if not search.candidates.given_up]
         if not active:
             return [None] * len(searches)
         scan = _Scan(rows, queries, [search.number for search in active])
@@ -70,7 +68,19 @@ class NumpyBackend:
             for (start, _), estimates in zip(blocks, self._estimate(scan, blocks), strict=True):
                 for search, row_scores in zip(active, estimates, strict=True):
                     search.add(start, row_scores)
-        return [search.result() for search in searches]
+        return [search.candidates.result() for search in searches]
+
+    def survivors_among(
+        self,
+        rows: Rows,
+        numbers: NDArray[np.int64],
+        queries: Queries,
+        number: int,
+        ask: Ask,
+        keep_going: Callable[[], bool],
+    ) -> NDArray[np.int64] | None:
+        """Gathering rows costs more than scoring them in float64 where they lie."""
+        return None
 
     def _estimate(self, scan: "_Scan", blocks: list[tuple[int, int]]) -> list[NDArray[np.float32]]:
         """The estimates of several blocks, each by a thread of its own."""
@@ -121,12 +131,12 @@ class _Scan:
 
 
 class _Search:
-    """The survivors of one query so far."""
+    """One query, and its candidates so far."""
 
     def __init__(self, rows: Rows, queries: Queries, number: int, ask: Ask) -> None:
         self.number = number
+        self.candidates = Candidates(ask.k, rows.stop - rows.start)
         self._rows = rows
-        self._k = k = ask.k
         self._mask = ask.mask
         self._added: NDArray[np.float32] | None = None
         self._error = _error(rows, queries, number)
@@ -137,47 +147,23 @@ class _Search:
             if np.isfinite(self._error):
                 scale = float(queries.norms[number]) or 1.0
                 self._added = (ask.added / scale).astype(np.float32)
-        self.given_up = not np.isfinite(self._error)
-        share = int(_SURVIVORS_SHARE_MAX * (rows.stop - rows.start))
-        self._kept_max = max(_SURVIVORS_MIN, 4 * k, share)
-        self._threshold = -np.inf
-        self._numbers = np.empty(0, np.int64)
-        self._estimates = np.empty(0, np.float32)
+        self.candidates.given_up = not np.isfinite(self._error)
 
     def add(self, start: int, estimates: NDArray[np.float32]) -> None:
         """Keeps the rows of a block that may still be in the answer."""
-        if self.given_up:
+        if self.candidates.given_up:
             return
         first = start - self._rows.start
         if self._added is not None:
             estimates = estimates + self._added[first : first + len(estimates)]
-        found = np.flatnonzero(estimates >= self._threshold)
+        threshold = rounded_down(self.candidates.threshold - self._error)
+        found = np.flatnonzero(estimates >= threshold)
         if self._mask is not None:
             # Late: marking the estimates of all rows that are not asked for costs ten times this.
             found = found[self._mask[first : first + len(estimates)][found]]
-        if not len(found):
-            return
         live = self._rows.live(found + start)
-        self._numbers = np.concatenate((self._numbers, live))
-        self._estimates = np.concatenate((self._estimates, estimates[live - start]))
-        self._tighten()
-
-    def result(self) -> NDArray[np.int64] | None:
-        return None if self.given_up else self._numbers
-
-    def _tighten(self) -> None:
-        """Raises the threshold to the k-th best lower bound, and drops who falls below it."""
-        if len(self._estimates) > self._k:
-            at = len(self._estimates) - self._k
-            kth = np.partition(self._estimates, at)[at]
-            # One step down, so that rounding the threshold to float32 loses no row.
-            self._threshold = np.nextafter(
-                np.float32(float(kth) - 2 * self._error), np.float32(-np.inf)
-            )
-            kept = self._estimates >= self._threshold
-            self._numbers, self._estimates = self._numbers[kept], self._estimates[kept]
-        if len(self._numbers) > self._kept_max:
-            self.given_up = True
+        kept = estimates[live - start].astype(np.float64)
+        self.candidates.add(live, kept + self._error, kept - self._error)
 
 
 def _error(rows: Rows, queries: Queries, number: int) -> float:
@@ -186,11 +172,11 @@ def _error(rows: Rows, queries: Queries, number: int) -> float:
     Infinite where float32 is not safe. The estimate is, by metric: q.x / |q|; q.x / |q||x|;
     2 q.x - |x|^2. The unit query is itself rounded, each value by u: one more u |x| in the product.
     """
-    if not in_range(rows, queries, number):
+    norm = float(queries.norms[number])
+    largest, smallest = rows.norm_max, rows.norm_min
+    if not in_range(smallest, largest, norm):
         return math.inf
     dimension = queries.vectors.shape[1]
-    largest, smallest = rows.norm_max, rows.norm_min
-    norm = float(queries.norms[number])
     product = product_factor(dimension) + 4 * UNIT
     underflow = 2 * dimension * TINY
     if queries.metric == "dotproduct":

@@ -24,6 +24,12 @@ class Queries:
         wide = vectors.astype(np.float64)
         return cls(vectors, np.sqrt((wide * wide).sum(axis=1)), metric)
 
+    def some(self, numbers: list[int]) -> "Queries":
+        """Those with these numbers; itself where these are all."""
+        if len(numbers) == len(self):
+            return self
+        return Queries(self.vectors[numbers], self.norms[numbers], self.metric)
+
     def __len__(self) -> int:
         return len(self.vectors)
 

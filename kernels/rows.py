@@ -32,12 +32,16 @@ class Rows:
     norm_max: float
     codes: Codes | None = None
 
+    def alive(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of `rows` are not dead."""
+        if self.dead is None:
+            return np.ones(len(rows), np.bool_)
+        bits = self.dead[rows >> 3] >> (rows & 7).astype(np.uint8)
+        return np.asarray((bits & 1) == 0)
+
     def live(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of `rows` that are not dead, in the same order."""
-        if self.dead is None:
-            return rows
-        bits = self.dead[rows >> 3] >> (rows & 7).astype(np.uint8)
-        return np.asarray(rows[(bits & 1) == 0])
+        return rows if self.dead is None else rows[self.alive(rows)]
 
 
 def row_norms(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

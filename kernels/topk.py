@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from kernels.backend import Backend
 from kernels.exact import best, scan, score_rows
-from kernels.gather import survivors_among
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 
@@ -21,10 +20,11 @@ BATCH_QUERIES_MAX = 256
 
 
 class Hits(NamedTuple):
-    """The rows found for one query, best first, and their exact scores."""
+    """The rows found for one query, best first, their exact scores, and how many rows were scored."""
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float64]
+    scored: int
 
 
 def _always() -> bool:
@@ -52,10 +52,12 @@ def search(
         found = _survivors(backend, rows, part, part_asks, keep_going)
         for number, (ask, numbers) in enumerate(zip(part_asks, found, strict=True)):
             if numbers is None:
-                hits.append(Hits(*scan(rows, part, number, ask, keep_ties, keep_going)))
+                every = rows.stop - rows.start if ask.rows is None else len(ask.rows)
+                hits.append(Hits(*scan(rows, part, number, ask, keep_ties, keep_going), every))
                 continue
             scores = score_rows(rows, numbers, part, number, ask)
-            hits.append(Hits(*best(numbers, scores, ask.k, part.larger_is_better, keep_ties)))
+            kept = best(numbers, scores, ask.k, part.larger_is_better, keep_ties)
+            hits.append(Hits(*kept, len(numbers)))
     return hits
 
 
@@ -74,13 +76,10 @@ def _survivors(
             scanned.append(number)
         else:
             live = rows.live(ask.rows)
-            found[number] = survivors_among(rows, live, queries, number, ask, keep_going)
+            found[number] = backend.survivors_among(rows, live, queries, number, ask, keep_going)
     if scanned:
-        shared = queries
-        if len(scanned) < len(asks):
-            shared = Queries(queries.vectors[scanned], queries.norms[scanned], queries.metric)
         own = [asks[number] for number in scanned]
-        survivors = backend.survivors(rows, shared, own, keep_going)
+        survivors = backend.survivors(rows, queries.some(scanned), own, keep_going)
         for number, one in zip(scanned, survivors, strict=True):
             found[number] = one
     return found

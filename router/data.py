@@ -41,6 +41,7 @@ _SERVICE = "torpor.v1.DataService"
 # The same methods as clients of Pinecone call them.
 _CLIENTS_SERVICE = "VectorService"
 _EXACT = "torpor-exact"
+_RERANKED = "torpor-reranked"
 _BATCH = "torpor-batch"
 _SCAN_MS = "torpor-scan-ms"
 # How many of the ids that failed a condition a message names.
@@ -240,6 +241,7 @@ def _searched(answer: Answer) -> Metadata:
     return (
         *read_metadata(answer),
         (_EXACT, "true" if answer.exact else "false"),
+        (_RERANKED, str(answer.reranked)),
         (_BATCH, str(answer.batch_size)),
         (_SCAN_MS, f"{answer.scan_ms:.3f}"),
     )

@@ -156,7 +156,7 @@ class LiveIndex:
                 )
             except ReadsPaused:
                 await self.upkeep.fold()
-                answer = Answer(b"", lsn, exact=True, wake_ms=None, next=None)
+                answer = Answer(b"", lsn, exact=True, reranked=0, wake_ms=None, next=None)
             if answer.response:
                 return answer, frames.WriteOutcome.FromString(answer.response)
             # A builder has folded it before a worker looked, and has said how it ended.

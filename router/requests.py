@@ -15,13 +15,15 @@ from torpor.internal.v1 import frames_pb2 as frames
 class Answer:
     """What a worker said, and how long the request waited for a wake (None: it did not).
 
-    `next` is the last entry of a page that is followed by another. `batch_size` requests were answered
-    together; the queries among them took `scan_ms` in the worker, all of them.
+    `reranked` rows were scored for the matches; `next` is the last entry of a page that is followed by
+    another. `batch_size` requests were answered together; the queries among them took `scan_ms` in the
+    worker, all of them.
     """
 
     response: bytes
     lsn: int
     exact: bool
+    reranked: int
     wake_ms: float | None
     next: bytes | None
     batch_size: int = 1

@@ -332,6 +332,7 @@ class Supervisor:
                     done.response,
                     done.lsn,
                     done.exact,
+                    done.reranked,
                     wake_ms,
                     following,
                     done.batch_size,

@@ -33,17 +33,21 @@ of 64 and are optional: a reader asks for those it knows.
     13    COLUMNS           the metadata by field (columns.py)
     14    CODES             n x d int8, each row as a code (kernels/codes.py)
     15    CODE_SCALES       n float32
-    16    CODE_ERRORS       n float32
-    17    CODE_CENTRE       d float32, then the largest error, float32
+    17    CODE_CENTRE       d float32, then two limits of all codes (kernels/codes.py), float32
     18    SPARSE_ENDS       n uint64, where each row's sparse values end in SPARSE
     19    SPARSE            the sparse values' wire bytes, back to back
     20    TERMS             uint32, ascending: the indices that occur in sparse values
     21    TERM_ENDS         uint64, where the postings of each end
     22    TERM_ROWS         uint32, the rows that have each, ascending within one
     23    TERM_WEIGHTS      float32, their values there
+    24    CODE_ROTATION     d int32, how codes are rotated (kernels/rotation.py)
+    25    CODE_DISTANCES    n float32, from the centre
+    26    CODE_PRODUCTS     n float32, with the centre
 
-Sections 1, 2 and 14 to 17 are absent in a sparse index (d is 0), section 13 where no row has metadata,
-sections 18 to 23 where no row has sparse values. Format 1 has none beyond 12.
+Sections 1, 2, 14, 15, 17, 25 and 26 are absent in a sparse index (d is 0), section 13 where no row has
+metadata, sections 18 to 23 where no row has sparse values, section 24 where codes are not rotated.
+Format 1 has none beyond 12. Format 2 has no 24 to 26, and codes that are no longer of use: its rows are
+searched without.
 
 Opening compares the length of the file with the manifest and verifies the header, NAMESPACES and
 CHECKSUMS. The rest is verified by its blocks: by `verify_rows` for rows that are read, by `verify` as a
@@ -56,7 +60,7 @@ from enum import IntEnum
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +72,7 @@ from storage.files import Files, missing
 from storage.manifest import SegmentEntry
 from storage.name_table import NameTable
 
-FORMAT = 2
+FORMAT = 3
 MAGIC = b"TORPSEG\0"
 ALIGNMENT = 64
 
@@ -94,7 +98,6 @@ class Section(IntEnum):
     COLUMNS = 13
     CODES = 14
     CODE_SCALES = 15
-    CODE_ERRORS = 16
     CODE_CENTRE = 17
     SPARSE_ENDS = 18
     SPARSE = 19
@@ -102,6 +105,9 @@ class Section(IntEnum):
     TERM_ENDS = 21
     TERM_ROWS = 22
     TERM_WEIGHTS = 23
+    CODE_ROTATION = 24
+    CODE_DISTANCES = 25
+    CODE_PRODUCTS = 26
 
 
 # What a block is in format 1.
@@ -113,6 +119,21 @@ def hash_ids(namespace: bytes, ids: Iterable[bytes]) -> NDArray[np.uint64]:
     prefix = namespace + b"\0"
     digests = b"".join(blake2b(prefix + one, digest_size=8).digest() for one in ids)
     return np.frombuffer(digests, "<u8")
+
+
+class StoredCodes(NamedTuple):
+    """The codes of n rows as they lie: kernels/codes.py says what they mean.
+
+    values: (n, d); scales, distances, products: (n,); centre: (d,); rotation: (d,) or None; limits: (2,)
+    """
+
+    values: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    distances: NDArray[np.float32]
+    products: NDArray[np.float32]
+    centre: NDArray[np.float32]
+    rotation: NDArray[np.int32] | None
+    limits: NDArray[np.float32]
 
 
 class Segment:
@@ -198,21 +219,23 @@ class Segment:
         """Whether metadata would be in columns: format 1 did not have them."""
         return self._format > 1
 
-    def codes(
-        self,
-    ) -> (
-        tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-        | None
-    ):
-        """Codes (n, d), scales (n,), errors (n,), and the centre with the largest error (d + 1,)."""
-        if Section.CODES not in self._sections:
+    def codes(self) -> StoredCodes | None:
+        """The codes of all rows, None where there are none of use."""
+        if Section.CODE_DISTANCES not in self._sections:
             return None
-        values = self._array(Section.CODES, "i1").reshape(self.rows, self.dimension)
-        scales, errors, centre = (
-            self._array(kind, "<f4")
-            for kind in (Section.CODE_SCALES, Section.CODE_ERRORS, Section.CODE_CENTRE)
+        centre = self._array(Section.CODE_CENTRE, "<f4")
+        rotation = None
+        if Section.CODE_ROTATION in self._sections:
+            rotation = self._array(Section.CODE_ROTATION, "<i4")
+        return StoredCodes(
+            self._array(Section.CODES, "i1").reshape(self.rows, self.dimension),
+            self._array(Section.CODE_SCALES, "<f4"),
+            self._array(Section.CODE_DISTANCES, "<f4"),
+            self._array(Section.CODE_PRODUCTS, "<f4"),
+            centre[: self.dimension],
+            rotation,
+            centre[self.dimension :],
         )
-        return values, scales, errors, centre
 
     def postings(
         self,

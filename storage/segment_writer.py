@@ -30,6 +30,8 @@ _CHUNK_ROWS = 4_096
 
 Chunk = bytes | memoryview
 Content = tuple[Section, int, Callable[[], Iterable[Chunk]]]
+# Of m rows: values (m, d), scales, distances and products, (m,) each, see StoredCodes.
+CodeBlock = tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 Postings = tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.uint32], NDArray[np.float32]]
 
 
@@ -72,13 +74,14 @@ class RowSource(Protocol):
     def hashes(self) -> NDArray[np.uint64]:
         """The hash of each row, see `segment.hash_ids`."""
 
-    def centre(self) -> NDArray[np.float32]:
-        """(d,) float32: what codes are relative to."""
+    def code_frame(self) -> tuple[NDArray[np.float32], NDArray[np.int32] | None]:
+        """The centre and the rotation, (d,) both, of codes; None for none."""
 
-    def codes(
-        self, start: int, stop: int, centre: NDArray[np.float32]
-    ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
-        """The codes (stop - start, d) of rows, their scales and their errors."""
+    def codes(self, start: int, stop: int) -> CodeBlock:
+        """The codes of rows."""
+
+    def code_limits(self) -> NDArray[np.float32]:
+        """What holds for all codes that were asked for, (2,)."""
 
     def postings(self) -> Postings:
         """Terms, their ends, rows and weights, of all sparse values."""
@@ -97,7 +100,8 @@ def _with_checksums(source: RowSource) -> Iterator[Chunk]:
     data_end, header = _header(source, [(kind, length) for kind, length, _ in sections])
     checksums: list[int] = []
     running = filled = written = 0
-    contents = ((header,), *(make() for _, _, make in sections))
+    # Made one after the other: the limits of codes are known when these have been written.
+    contents = itertools.chain(((header,),), (make() for _, _, make in sections))
     for chunk in itertools.chain.from_iterable(_aligned(content) for content in contents):
         view = memoryview(chunk).cast("B")
         written += len(view)
@@ -154,13 +158,13 @@ def _dense_sections(source: RowSource) -> list[Content]:
     count, dimension = source.count, source.dimension
     if not dimension:
         return []
-    centre = source.centre()
-    # Scales and errors come with the codes, and are written behind them.
-    scales, errors = np.empty(count, "<f4"), np.empty(count, "<f4")
+    centre, rotation = source.code_frame()
+    # What goes with the codes comes with them, and is written behind them.
+    scales, distances, products = np.empty((3, count), "<f4")
 
     def codes() -> Iterator[Chunk]:
         for a, b in _spans(count):
-            values, scales[a:b], errors[a:b] = source.codes(a, b, centre)
+            values, scales[a:b], distances[a:b], products[a:b] = source.codes(a, b)
             yield values.data
 
     return [
@@ -172,11 +176,17 @@ def _dense_sections(source: RowSource) -> list[Content]:
         (Section.NORMS, 4 * count, lambda: (source.norms(a, b).data for a, b in _spans(count))),
         (Section.CODES, dimension * count, codes),
         (Section.CODE_SCALES, 4 * count, lambda: (scales.data,)),
-        (Section.CODE_ERRORS, 4 * count, lambda: (errors.data,)),
+        (Section.CODE_DISTANCES, 4 * count, lambda: (distances.data,)),
+        (Section.CODE_PRODUCTS, 4 * count, lambda: (products.data,)),
         (
             Section.CODE_CENTRE,
-            4 * dimension + 4,
-            lambda: (np.append(centre, errors.max()).astype("<f4").data,),
+            4 * dimension + 8,
+            lambda: (np.concatenate((centre, source.code_limits())).astype("<f4").data,),
+        ),
+        *(
+            [(Section.CODE_ROTATION, 4 * dimension, lambda: (rotation.astype("<i4").data,))]
+            if rotation is not None
+            else []
         ),
     ]
 

@@ -137,6 +137,7 @@ class Engine:
         for one in asked:
             one.job.done.scan_ms = scan_ms
             one.job.done.exact = True
+            one.job.done.reranked = sum(question.reranked for question in one.questions)
 
     def _search(self, namespace: bytes, pairs: list[tuple[Job, Question]]) -> None:
         # A job that failed in another namespace is not searched for in this one.

@@ -5,7 +5,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.codes import Codes
+from kernels.codes import Codes, Frame, Limits
 from kernels.rows import Rows
 from kernels.sparse import Postings, SparseVector, sparse_scores
 from storage.columns import Columns
@@ -92,8 +92,8 @@ class Part:
         stored = self.segment.codes()
         if stored is None:
             return None
-        values, scales, errors, centre = stored
-        return Codes(values, scales, errors, centre[:-1], float(centre[-1]))
+        frame = Frame(stored.centre, stored.rotation)
+        return Codes(*stored[:4], frame, Limits(*stored.limits.tolist()))
 
     @cached_property
     def _postings(self) -> Postings | None:

@@ -37,10 +37,11 @@ class Match:
 
 @dataclass(slots=True)
 class Question:
-    """One query, and what has been found for it so far, by namespace as it is stored."""
+    """One query, what has been found for it so far, and how many rows were scored for that."""
 
     request: twin.QueryTwin
     found: list[Match] = field(default_factory=list)
+    reranked: int = 0
 
     @property
     def namespaces(self) -> list[bytes]:
@@ -183,6 +184,7 @@ class Searcher:
                 ids = [place.ids[row] for row in rows]
             else:
                 ids = place.segment.ids(one.rows)
+            query.question.reranked += one.scored
             query.question.found += [
                 Match(place, row, one_id, namespace, score)
                 for row, one_id, score in zip(rows, ids, one.scores.tolist(), strict=True)
@@ -202,7 +204,7 @@ def _gathered(
 def _sparse_hits(rows: Rows, ask: Ask, touched: Mask | None, keep_ties: bool) -> Hits:
     """The best of the rows that share an index with the query."""
     if touched is None or ask.added is None:
-        return Hits(np.empty(0, np.int64), np.empty(0))
+        return Hits(np.empty(0, np.int64), np.empty(0), 0)
     if ask.mask is not None:
         touched = touched & ask.mask
     found = np.flatnonzero(touched) + rows.start
@@ -210,7 +212,8 @@ def _sparse_hits(rows: Rows, ask: Ask, touched: Mask | None, keep_ties: bool) ->
         found = ask.rows[touched[ask.rows - rows.start]]
     found = rows.live(found)
     scores = ask.added[found - rows.start]
-    return Hits(*best(found, scores, ask.k, larger_is_better=True, keep_ties=keep_ties))
+    kept = best(found, scores, ask.k, larger_is_better=True, keep_ties=keep_ties)
+    return Hits(*kept, len(found))
 
 
 def response(question: Question, metric: Metric) -> twin.QueryResponseTwin:

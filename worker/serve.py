@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import Collection
 from pathlib import Path
 
-from kernels.numpy_backend import NumpyBackend
 from kernels.queries import Metric
 from storage.errors import StorageError
 from storage.files import Files
 from storage.log_format import Position
 from torpor.internal.v1 import frames_pb2 as frames
+from worker.backends import choose_backend
 from worker.engine import Engine, Job, outcome_of
 
 HEADER = struct.Struct("<IQ")
@@ -121,7 +121,7 @@ class Worker:
         self._take(wait=True)
         try:
             began = time.perf_counter()
-            backend = NumpyBackend(_threads())
+            backend = choose_backend(_threads())
             engine = Engine(Files(), folder, dimension, metric, filterable, backend)
             opened = time.perf_counter()
             self._catch_up(engine, list(self._waiting))

@@ -6,6 +6,7 @@ Both are a segment_writer.RowSource, whose docstrings say what each method gives
 import heapq
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import TypeVar, cast
@@ -18,7 +19,7 @@ from kernels.rows import norm_bounds
 from kernels.sparse import postings_of
 from storage.name_table import Named
 from storage.segment import Section, Segment, hash_ids
-from storage.segment_writer import Postings
+from storage.segment_writer import CodeBlock, Postings
 from worker import sparse
 from worker.part import Part
 from worker.tail import Tail
@@ -52,6 +53,11 @@ class TailRows:
         self.metadata_bytes = int(self.lengths(Section.METADATA).sum())
         self.sparse_bytes = int(self.lengths(Section.SPARSE).sum())
         self.norm_min, self.norm_max = norm_bounds(self.norms(0, self.count))
+        self._limits = codes.NOTHING
+
+    @cached_property
+    def _frame(self) -> codes.Frame:
+        return codes.frame_of(self.vectors, self.count, self.dimension)
 
     def vectors(self, start: int, stop: int) -> NDArray[np.float32]:
         """See RowSource, as for all that follows."""
@@ -89,13 +95,16 @@ class TailRows:
         found = [hash_ids(one.name, islice(ids, one.second - one.first)) for one in self.namespaces]
         return np.concatenate(found)
 
-    def centre(self) -> NDArray[np.float32]:
-        return codes.centre_of(self.vectors, self.count, self.dimension)
+    def code_frame(self) -> tuple[NDArray[np.float32], NDArray[np.int32] | None]:
+        return self._frame.centre, self._frame.rotation
 
-    def codes(
-        self, start: int, stop: int, centre: NDArray[np.float32]
-    ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
-        return codes.encode(self.vectors(start, stop), centre)
+    def codes(self, start: int, stop: int) -> CodeBlock:
+        found = codes.encode(self.vectors(start, stop), self._frame)
+        self._limits = self._limits.joined(found.limits)
+        return found[:4]
+
+    def code_limits(self) -> NDArray[np.float32]:
+        return np.array(self._limits, np.float32)
 
     def postings(self) -> Postings:
         stored = [None if one is None else sparse.decode(one) for one in self.sparse()]
@@ -139,11 +148,18 @@ class MergedRows:
         self.id_bytes = int(self.lengths(Section.IDS).sum())
         self.metadata_bytes = int(self.lengths(Section.METADATA).sum())
         self.sparse_bytes = int(self.lengths(Section.SPARSE).sum())
-        # Rows of the largest segment keep their codes: any centre will do.
+        # Rows of the largest segment keep their codes: any frame will do.
         self._coded = max(parts, key=lambda part: part.segment.rows).codes
+        self._limits = codes.NOTHING
         lows = [part.segment.norm_min for part in parts if part.segment.norm_min > 0]
         self.norm_min = min(lows, default=0.0)
         self.norm_max = max(part.segment.norm_max for part in parts)
+
+    @cached_property
+    def _frame(self) -> codes.Frame:
+        if self._coded is not None:
+            return self._coded.frame
+        return codes.frame_of(self.vectors, self.count, self.dimension)
 
     def vectors(self, start: int, stop: int) -> NDArray[np.float32]:
         """See RowSource, as for all that follows."""
@@ -182,23 +198,23 @@ class MergedRows:
     def hashes(self) -> NDArray[np.uint64]:
         return self._of_segments(lambda segment, rows: segment.hashes()[rows], np.uint64)
 
-    def centre(self) -> NDArray[np.float32]:
-        if self._coded is not None:
-            return self._coded.centre
-        return codes.centre_of(self.vectors, self.count, self.dimension)
+    def code_frame(self) -> tuple[NDArray[np.float32], NDArray[np.int32] | None]:
+        return self._frame.centre, self._frame.rotation
 
-    def codes(
-        self, start: int, stop: int, centre: NDArray[np.float32]
-    ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
+    def codes(self, start: int, stop: int) -> CodeBlock:
         values = np.empty((stop - start, self.dimension), np.int8)
-        scales, errors = np.empty((2, stop - start), np.float32)
+        scales, distances, products = np.empty((3, stop - start), np.float32)
         for part, places, rows in self._pieces(start, stop):
             if part.codes is not None and part.codes is self._coded:
-                own = (part.codes.values[rows], part.codes.scales[rows], part.codes.errors[rows])
+                own = part.codes.of_rows(rows)
             else:
-                own = codes.encode(part.segment.vectors[rows], centre)
-            values[places], scales[places], errors[places] = own
-        return values, scales, errors
+                own = codes.encode(part.segment.vectors[rows], self._frame)
+            values[places], scales[places], distances[places], products[places] = own[:4]
+            self._limits = self._limits.joined(own.limits)
+        return values, scales, distances, products
+
+    def code_limits(self) -> NDArray[np.float32]:
+        return np.array(self._limits, np.float32)
 
     def postings(self) -> Postings:
         stored = [None if one is None else sparse.decode(one) for one in self.sparse()]

@@ -25,10 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from kernels.numpy_backend import NumpyBackend
+from kernels.codes import Codes, encode, frame_of
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows, norm_bounds, row_norms
 from kernels.topk import search
+from worker.backends import choose_backend
 from worker.builder import build
 from worker.serve import serve
 
@@ -71,10 +72,13 @@ def warm_up() -> None:
     _libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
     vectors = np.eye(8, dtype=np.float32)
     norms = row_norms(vectors)
-    low, high = norm_bounds(norms)
-    rows = Rows(vectors, norms, 0, len(vectors), None, low, high)
-    for count in (1, 8):
-        search(NumpyBackend(), rows, Queries.of(vectors[:count], "cosine"), [Ask(3)] * count)
+    frame = frame_of(lambda start, stop: vectors[start:stop], *vectors.shape)
+    coded = Codes.of(encode(vectors, frame), frame)
+    backend = choose_backend(threads=1)
+    for codes in (None, coded):
+        rows = Rows(vectors, norms, 0, len(vectors), None, *norm_bounds(norms), codes)
+        for count in (1, 8):
+            search(backend, rows, Queries.of(vectors[:count], "cosine"), [Ask(3)] * count)
 
 
 class _Zygote:

@@ -6,16 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.backend import Backend
-from kernels.codes import Codes, centre_of, encode
+from kernels.code_backend import CodeBackend
+from kernels.codes import Codes, encode, frame_of
 from kernels.exact import score
 from kernels.numpy_backend import NumpyBackend
+from kernels.products import NumkongProducts, NumpyProducts
 from kernels.queries import Ask, Metric, Queries
 from kernels.rows import Rows, norm_bounds, row_norms
 from kernels.topk import Hits, search
 
 Vectors = NDArray[np.float32]
 
-BACKENDS: dict[str, Callable[[], Backend]] = {"numpy": NumpyBackend}
+BACKENDS: dict[str, Callable[[], Backend]] = {
+    "numpy": NumpyBackend,
+    "codes by numpy": lambda: CodeBackend(NumpyProducts(), NumpyBackend()),
+    "codes by numkong": lambda: CodeBackend(NumkongProducts(), NumpyBackend()),
+}
 METRICS: list[Metric] = ["cosine", "dotproduct", "euclidean"]
 
 
@@ -25,9 +31,9 @@ def rows_of(
     stop: int | None = None,
     dead: set[int] | None = None,
     *,
-    coded: bool = False,
+    coded: bool = True,
 ) -> Rows:
-    """A slice of rows, as a segment has them with `coded`, or else as a tail does."""
+    """A slice of rows, as a segment has them; as a tail does if not `coded`."""
     norms = row_norms(vectors)
     bitmap = None
     if dead is not None:
@@ -40,10 +46,9 @@ def rows_of(
 
 
 def codes_of(vectors: Vectors) -> Codes:
-    """The codes of rows, about their centre."""
-    centre = centre_of(lambda first, last: vectors[first:last], *vectors.shape)
-    values, scales, errors = encode(vectors, centre)
-    return Codes(values, scales, errors, centre, float(errors.max()))
+    """The codes of rows, in the frame that a builder would choose."""
+    frame = frame_of(lambda first, last: vectors[first:last], *vectors.shape)
+    return Codes.of(encode(vectors, frame), frame)
 
 
 def brute_force(
@@ -62,7 +67,7 @@ def brute_force(
     kept = len(order[: ask.k])
     while keep_ties and 0 < kept < len(order) and keys[order[kept]] == keys[order[kept - 1]]:
         kept += 1
-    return Hits(numbers[order[:kept]], scores[order[:kept]])
+    return Hits(numbers[order[:kept]], scores[order[:kept]], len(numbers))
 
 
 def check(

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from kernels.queries import Ask, Metric, Queries
 from kernels.rows import Rows
 from kernels.topk import search
-from tests.conformance.brute_force import BACKENDS, METRICS, Vectors, check, codes_of, rows_of
+from tests.conformance.brute_force import BACKENDS, METRICS, Vectors, check, rows_of
 
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 every_metric = pytest.mark.parametrize("metric", METRICS)
@@ -160,33 +159,3 @@ def test_hybrid_scores_are_right_to_float64(backend: str, coded: bool) -> None:
     assert hits.rows.tolist() == sorted(range(300), key=lambda row: -exact[row])[:20]
     expected = [float(exact[row]) for row in hits.rows]
     np.testing.assert_allclose(hits.scores, expected, rtol=1e-13)
-
-
-NUMBERS = st.floats(-1e6, 1e6, width=32) | st.sampled_from(
-    [0.0, 1.0, 2.0**-126, 2.0**-149, 1e-38, 3e38, -3e38]
-)
-
-
-@given(
-    vectors=hnp.arrays(
-        np.float32, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=NUMBERS
-    )
-)
-def test_codes_say_how_far_they_are_from_their_rows(vectors: Vectors) -> None:
-    codes = codes_of(vectors)
-    for row, values, scale, error in zip(
-        vectors, codes.values, codes.scales, codes.errors, strict=True
-    ):
-        if not np.isfinite(error):
-            continue
-        coded = zip(row, codes.centre, values, strict=True)
-        missed = [
-            Fraction(float(x)) - Fraction(float(c)) - Fraction(float(scale)) * int(k)
-            for x, c, k in coded
-        ]
-        assert sum(one * one for one in missed) <= Fraction(float(error)) ** 2
-        assert error <= codes.error_max
-    # Codes are of use: rows of one size are met to about a part in 250.
-    if 0 < abs(vectors).max() <= 1e6 and abs(vectors).min() > 1e-3:
-        largest = np.abs(vectors - codes.centre).max(axis=1)
-        assert (codes.errors <= 0.01 * np.sqrt(vectors.shape[1]) * largest + 1e-30).all()

@@ -202,6 +202,7 @@ def test_answers_say_where_they_came_from(client: Client) -> None:
     first, second = (dict(client.data.Query.with_call(request)[1].initial_metadata()) for _ in "ab")
     assert first["torpor-lsn"] == second["torpor-lsn"] == "1"
     assert first["torpor-exact"] == second["torpor-exact"] == "true"
+    assert int(first["torpor-reranked"]) >= 1
     assert float(first["torpor-wake-ms"]) > 0 and "torpor-wake-ms" not in second
     assert first["torpor-batch"] == "1" and 0 < float(first["torpor-scan-ms"]) < 10_000
 

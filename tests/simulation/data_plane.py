@@ -113,7 +113,7 @@ class DataPlane:
         if done.outcome != frames.OUTCOME_OK:
             raise error_of(self.name, done.outcome, done.message)
         following = done.next if done.HasField("next") else None
-        return Answer(done.response, done.lsn, done.exact, None, following)
+        return Answer(done.response, done.lsn, done.exact, done.reranked, None, following)
 
     def upserted(self, vectors: int) -> None:
         pass

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kernels.codes import Frame, encode
 from storage import manifest as manifests
 from storage.errors import DataLoss, FormatTooNew
 from storage.files import Files
@@ -83,6 +84,15 @@ def test_rows_come_back_as_they_went(folder: Path) -> None:
     assert [segment.metadata(row) for row in (0, 1, 3)] == [None, b"", METADATA]
     assert set(segment.lsns.tolist()) == {2}
     assert segment.vectors.ctypes.data % 64 == segment.norms.ctypes.data % 64 == 0
+
+
+def test_codes_come_back_as_they_were_made(folder: Path) -> None:
+    stored = segments(folder)[1].codes()
+    assert stored is not None
+    made = encode(VECTORS[300:900], Frame(stored.centre, stored.rotation))
+    for found, expected in zip(stored[:4], made[:4], strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(stored.limits, np.array(made.limits, np.float32))
 
 
 def test_ids_are_found_by_their_namespace_and_hash(folder: Path) -> None:
@@ -209,7 +219,7 @@ def test_newer_formats_are_refused_by_name(folder: Path, tmp_path: Path) -> None
 
 
 def make_golden(folder: Path) -> None:
-    """What tests/golden/segment-1 was made with: a small index of format 1, folded and masked."""
+    """What the folders of tests/golden were made with: a small index, folded and masked."""
     small = np.arange(40, dtype=np.float32).reshape(10, 4) - 7
     request = [upsert("", 0, 6, small), upsert("ü", 4, 9, small), upsert("", 2, 4, small[::-1])]
     files = Files()
@@ -225,8 +235,9 @@ def make_golden(folder: Path) -> None:
         log.unlink()
 
 
-def test_indexes_of_format_1_are_still_read() -> None:
-    folder = GOLDEN / "segment-1"
+@pytest.mark.parametrize("version", [1, 2])
+def test_indexes_of_older_formats_are_still_read(version: int) -> None:
+    folder = GOLDEN / f"segment-{version}"
     view = View(Files(), folder, manifests.load(Files(), folder), 4)
     assert [(one.name.decode(), one.first) for one in view.namespaces()] == [("", 6), ("ü", 5)]
     (first, replaced, other) = (
@@ -237,5 +248,7 @@ def test_indexes_of_format_1_are_still_read() -> None:
     for place, row in ((first, small[0]), (replaced, small[::-1][2]), (other, small[8])):
         assert place is not None
         np.testing.assert_array_equal(place[0].segment.vectors[place[1]], row)  # type: ignore[union-attr]
+    found = answer(view, "euclidean", twin.QueryTwin(vector=small[8].tobytes(), top_k=6))
+    assert [one.id for one in found.matches[:3]] == [b"0002", b"0003", b"0005"]
     for part in view.parts:
         part.segment.verify()

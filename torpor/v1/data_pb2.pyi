@@ -20,7 +20,8 @@ Answers carry response metadata:
   torpor-lsn      decimal; of a write, its LSN; of a read, that of the last write it has seen
   x-pinecone-request-lsn, x-pinecone-max-indexed-lsn
                   the same of a write and of a read, as clients of Pinecone know it
-  torpor-exact    `true` when a query's matches are the exact nearest neighbours
+  torpor-exact    `true` when a query's matches are proven to be the exact nearest neighbours
+  torpor-reranked decimal; of a query, the rows whose exact scores were computed for the proof
   torpor-batch    of a query: how many requests its worker answered together with it, itself included
   torpor-scan-ms  of a query: milliseconds that its worker took for the queries of that batch
   torpor-wake-ms  present when this call woke the index or waited for a wake: milliseconds waited

@@ -1,0 +1,163 @@
+"""The backend that scans codes: a quarter of the bytes, integer products, and a proof.
+
+Blocks of codes are multiplied with all queries of a batch; `coded_queries.py` says between which bounds
+each row's closeness lies; `candidates.py` keeps the rows that may be in the answer. Where codes cannot
+tell, or too many rows survive, the rows themselves are scanned in float32.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.backend import Backend
+from kernels.code_scan import (
+    BLOCK_ROWS_MAX,
+    GATHERED_VALUES,
+    PRODUCTS_MAX,
+    Buffers,
+    CodeScan,
+    Span,
+)
+from kernels.coded_queries import codes_can_tell
+from kernels.errors import Interrupted
+from kernels.products import Products
+from kernels.queries import Ask, Queries
+from kernels.rows import Rows
+
+_BLOCK_ROWS_MIN = 256
+# The first block is small: nothing is known yet, and all of its rows are candidates.
+_FIRST_ROWS = 2_048
+# So few rows are scored at once.
+_EXACT_ROWS_MAX = 128
+
+Numbers = NDArray[np.int64]
+
+
+class CodeBackend:
+    """Not for two callers at a time: its buffers are reused."""
+
+    def __init__(self, products: Products, rows_backend: Backend, threads: int = 1) -> None:
+        """`rows_backend` scans where codes cannot tell; `threads` blocks are worked on at a time."""
+        self.name = products.name
+        self._products = products
+        self._rows_backend = rows_backend
+        self._buffers = [Buffers() for _ in range(threads)]
+        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+
+    def close(self) -> None:
+        """Ends the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._rows_backend.close()
+
+    def survivors(
+        self,
+        rows: Rows,
+        queries: Queries,
+        asks: Sequence[Ask],
+        keep_going: Callable[[], bool],
+    ) -> list[Numbers | None]:
+        """See Backend."""
+        found = self.survivors_in(rows, [(rows.start, rows.stop)], queries, asks, keep_going)
+        unsure = [number for number, one in enumerate(found) if one is None]
+        if unsure:
+            again = self._rows_backend.survivors(
+                rows, queries.some(unsure), [asks[number] for number in unsure], keep_going
+            )
+            for number, one in zip(unsure, again, strict=True):
+                found[number] = one
+        return found
+
+    def survivors_in(
+        self,
+        rows: Rows,
+        spans: Sequence[Span],
+        queries: Queries,
+        asks: Sequence[Ask],
+        keep_going: Callable[[], bool],
+    ) -> list[Numbers | None]:
+        """As `survivors`, of the rows whose codes lie in `spans` alone; None where codes cannot tell.
+
+        spans: (first place, place behind the last) of codes, those of rows start..stop
+        """
+        found: list[Numbers | None] = [None] * len(asks)
+        able = [n for n in range(len(asks)) if codes_can_tell(rows, queries, n)]
+        if not able:
+            return found
+        scan = CodeScan(rows, queries.some(able), [asks[n] for n in able], self._products)
+        step = max(_BLOCK_ROWS_MIN, min(BLOCK_ROWS_MAX, PRODUCTS_MAX // len(able)))
+        total = sum(stop - start for start, stop in spans)
+        step = max(_BLOCK_ROWS_MIN, min(step, -(-total // len(self._buffers))))
+        blocks = _blocks(spans, min(_FIRST_ROWS, step), step)
+        for at_once in _in_turns(blocks, len(self._buffers)):
+            if not keep_going():
+                raise Interrupted
+            self._work(scan, at_once)
+        for number, one in zip(able, scan.candidates, strict=True):
+            found[number] = one.result()
+        return found
+
+    def survivors_among(
+        self,
+        rows: Rows,
+        numbers: Numbers,
+        queries: Queries,
+        number: int,
+        ask: Ask,
+        keep_going: Callable[[], bool],
+    ) -> Numbers | None:
+        """See Backend."""
+        if len(numbers) <= max(ask.k, _EXACT_ROWS_MAX):
+            return numbers
+        if not codes_can_tell(rows, queries, number):
+            return None
+        scan = CodeScan(rows, queries.some([number]), [ask], self._products)
+        step = max(1, GATHERED_VALUES // queries.vectors.shape[1])
+        for start in range(0, len(numbers), step):
+            if not keep_going():
+                raise Interrupted
+            scan.keep(scan.bounds_of_rows(numbers[start : start + step], self._buffers[0]))
+        return scan.candidates[0].result()
+
+    def _work(self, scan: CodeScan, blocks: list[list[Span]]) -> None:
+        """Several blocks, each by a thread of its own."""
+        work = list(zip(blocks, self._buffers, strict=False))
+        others = [
+            self._pool.submit(scan.bounds, block, buffers)
+            for block, buffers in work[1:]
+            if self._pool is not None
+        ]
+        scan.keep(scan.bounds(*work[0]))
+        for other in others:
+            scan.keep(other.result())
+
+
+def _blocks(spans: Sequence[Span], first: int, step: int) -> Iterator[list[Span]]:
+    """Spans cut and put together into blocks: one of `first` places, then of `step` at most each."""
+    block: list[Span] = []
+    size, wanted = 0, first
+    for start, stop in spans:
+        while start < stop:
+            end = min(stop, start + wanted - size)
+            block.append((start, end))
+            size += end - start
+            start = end
+            if size == wanted:
+                yield block
+                block, size, wanted = [], 0, step
+    if block:
+        yield block
+
+
+def _in_turns(blocks: Iterator[list[Span]], threads: int) -> Iterator[list[list[Span]]]:
+    """One block alone, then as many at a time as there are threads."""
+    at_once: list[list[Span]] = []
+    for number, block in enumerate(blocks):
+        at_once.append(block)
+        if number == 0 or len(at_once) == threads:
+            yield at_once
+            at_once = []
+    if at_once:
+        yield at_once

@@ -1,0 +1,120 @@
+"""Exact inner products of int8 vectors: fast by numkong, anywhere by numpy.
+
+Both give the same numbers, so that whatever is decided on them does not depend on the machine: the sums
+are integers, rounded to float32 once where they pass 2^24.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+try:
+    import numkong
+except ImportError:  # a platform without wheels
+    _INSTALLED = False
+else:
+    _INSTALLED = True
+
+log = logging.getLogger(__name__)
+
+# multiply(codes (m, d) int8, out (b, m) float32, scratch of at least b * m int32)
+Multiply = Callable[[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]], None]
+
+# Sums of products up to here are exact in float32: 2^24 / 127^2.
+_EXACT_DIMENSION_MAX = 1_040
+# Values widened at once by numpy: they stay in the cache.
+_WIDE_VALUES = 1 << 17
+# Rows copied at once from (rows, queries) to (queries, rows): whole lines of the cache at either end.
+_TURN_ROWS = 64
+
+
+class Products(Protocol):
+    """A way to multiply codes."""
+
+    name: str
+
+    def with_queries(self, queries: NDArray[np.int8]) -> Multiply:
+        """What multiplies rows of codes with queries (b, d), any number of times, from any thread."""
+
+
+class NumkongProducts:
+    """By numkong: it chooses instructions as it runs, lets go of the GIL, and reads mapped files."""
+
+    name = "numkong"
+
+    def with_queries(self, queries: NDArray[np.int8]) -> Multiply:
+        if len(queries) == 1:
+            return lambda codes, out, _: _one(queries, codes, out)
+        # Packing the queries, not the rows, makes a pass over the rows worth many queries.
+        packed = numkong.dots_pack(np.ascontiguousarray(queries))
+
+        def multiply(
+            codes: NDArray[np.int8], out: NDArray[np.float32], scratch: NDArray[np.int32]
+        ) -> None:
+            shape = (len(codes), len(queries))
+            sums = scratch[: shape[0] * shape[1]].reshape(shape)
+            tensor = numkong.from_pointer(sums.ctypes.data, shape, "int32", owner=sums)
+            numkong.dots_packed(codes, packed, out=tensor)
+            for start in range(0, len(codes), _TURN_ROWS):
+                stop = start + _TURN_ROWS
+                np.copyto(out[:, start:stop], sums[start:stop].T, casting="same_kind")
+
+        return multiply
+
+
+class NumpyProducts:
+    """By numpy, in floating point that holds the sums exactly."""
+
+    name = "numpy"
+
+    def with_queries(self, queries: NDArray[np.int8]) -> Multiply:
+        wide: NDArray[np.floating] = queries.astype(
+            np.float32 if queries.shape[1] <= _EXACT_DIMENSION_MAX else np.float64
+        )
+        step = max(1, _WIDE_VALUES // queries.shape[1])
+
+        def multiply(
+            codes: NDArray[np.int8], out: NDArray[np.float32], scratch: NDArray[np.int32]
+        ) -> None:
+            for start in range(0, len(codes), step):
+                block = codes[start : start + step].astype(wide.dtype)
+                out[:, start : start + step] = wide @ block.T
+
+        return multiply
+
+
+def fastest() -> Products:
+    """Numkong's where it is installed and right on this processor, else numpy's."""
+    if not _INSTALLED:
+        log.warning("numkong is not installed: codes are multiplied by numpy, which is slower.")
+        return NumpyProducts()
+    found = NumkongProducts()
+    if not agree(found, NumpyProducts()):
+        log.warning("numkong multiplies wrongly on this processor: numpy does it instead.")
+        return NumpyProducts()
+    return found
+
+
+def agree(one: Products, other: Products) -> bool:
+    """Whether two ways find the same products, on shapes that take different paths."""
+    random = np.random.default_rng(0)
+    for dimension in (1, 7, 64, 100, 384, 1_537):
+        codes = random.integers(-127, 128, (70, dimension)).astype(np.int8)
+        codes[:2] = (-127,), (127,)
+        for queries in (codes[:1], codes[:3], codes[:17]):
+            found = np.empty((2, len(queries), len(codes)), np.float32)
+            scratch = np.empty(len(queries) * len(codes), np.int32)
+            for products, out in zip((one, other), found, strict=True):
+                products.with_queries(queries)(codes, out, scratch)
+            if not np.array_equal(*found):
+                return False
+    return True
+
+
+def _one(queries: NDArray[np.int8], codes: NDArray[np.int8], out: NDArray[np.float32]) -> None:
+    # It refuses what is empty.
+    if len(codes):
+        numkong.cdist(queries, codes, "dot", out=out)

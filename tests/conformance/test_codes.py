@@ -1,0 +1,227 @@
+"""Codes: what they say of their rows is true, is of use, and is what answers are found by."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from kernels.code_backend import CodeBackend
+from kernels.code_scan import Buffers, CodeScan
+from kernels.coded_queries import codes_can_tell
+from kernels.codes import Codes, Frame, encode
+from kernels.numpy_backend import NumpyBackend
+from kernels.products import Multiply, NumkongProducts, NumpyProducts, agree
+from kernels.queries import Ask, Metric, Queries
+from kernels.rotation import rotate, rotation_of
+from kernels.rows import Rows
+from tests.conformance.brute_force import METRICS, Vectors, brute_force, check, codes_of, rows_of
+
+every_metric = pytest.mark.parametrize("metric", METRICS)
+
+NUMBERS = st.floats(-1e6, 1e6, width=32) | st.sampled_from(
+    [0.0, 1.0, 2.0**-126, 2.0**-149, 1e-38, 3e38, -3e38]
+)
+
+
+@given(
+    vectors=hnp.arrays(
+        np.float32, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=NUMBERS
+    )
+)
+def test_codes_say_how_far_they_are_from_their_rows(vectors: Vectors) -> None:
+    frame = Frame(codes_of(vectors).frame.centre)
+    coded = encode(vectors, frame)
+    if not np.isfinite(coded.limits.ratio):
+        return
+    for row, values, scale in zip(vectors, coded.values, coded.scales, strict=True):
+        missed = [
+            Fraction(float(x)) - Fraction(float(c)) - Fraction(float(scale)) * int(k)
+            for x, c, k in zip(row, frame.centre, values, strict=True)
+        ]
+        bound = Fraction(coded.limits.ratio) * Fraction(float(scale))
+        assert sum(one * one for one in missed) <= bound**2
+        assert (values.astype(int) ** 2).sum() <= coded.limits.length**2
+    # Codes are of use whatever the rows are.
+    assert coded.limits.ratio <= 0.51 * np.sqrt(vectors.shape[1])
+
+
+# How far rows are from zero beside how far they are from each other, and how much they differ in size.
+OFFSETS = st.sampled_from([0.0, 1.0, 100.0])
+SPREADS = st.sampled_from([0, 3, 8])
+SCALES = st.sampled_from([1.0, 1e-12, 1e12])
+
+
+@every_metric
+@given(
+    seed=st.integers(0, 2**32),
+    offset=OFFSETS,
+    spread=SPREADS,
+    scale=SCALES,
+    query=st.integers(0, 4),
+)
+@example(seed=1, offset=100.0, spread=8, scale=1e12, query=2)
+def test_bounds_hold_in_float_arithmetic(
+    metric: Metric, seed: int, offset: float, spread: int, scale: float, query: int
+) -> None:
+    """All rows' closeness lies between their bounds, but for one constant that moves no row."""
+    random = np.random.default_rng(seed)
+    vectors = random.standard_normal((300, 24)) * 10.0 ** random.integers(
+        -spread, spread + 1, (300, 1)
+    )
+    vectors = ((vectors + offset) * scale).astype(np.float32)
+    vectors[7] = vectors[8] = 0
+    centre = codes_of(vectors).frame.centre
+    asked = (vectors[3], random.standard_normal(24), centre, -1e-3 * vectors[3], np.zeros(24))[
+        query
+    ]
+    queries = Queries.of(np.asarray(asked, np.float32)[None], metric)
+    rows = rows_of(vectors)
+    if not codes_can_tell(rows, queries, 0):
+        return
+    # Every row is kept when as many are asked for as there are.
+    (bounded,) = CodeScan(rows, queries, [Ask(300)], NumkongProducts()).bounds(
+        [(0, 300)], Buffers()
+    )
+    assert bounded is not None
+    numbers, uppers, lowers = bounded
+    wide, one = vectors.astype(np.longdouble)[numbers], queries.vectors[0].astype(np.longdouble)
+    norm = np.sqrt((one * one).sum()) or np.longdouble(1)
+    if metric == "euclidean":
+        away = one - centre
+        size = np.sqrt((away * away).sum())
+        closeness = -((one - wide) ** 2).sum(axis=1) / (2 * size if size else 1)
+    else:
+        closeness = (wide @ one) / norm
+        if metric == "cosine":
+            norms = np.sqrt((wide * wide).sum(axis=1))
+            closeness = np.divide(closeness, norms, out=np.zeros_like(norms), where=norms > 0)
+    assert len(numbers) == 300 and (lowers - closeness).max() <= (uppers - closeness).min()
+
+
+def shuffled(rows: Rows, random: np.random.Generator) -> Rows:
+    """The same rows, with codes in another order."""
+    codes = rows.codes
+    assert codes is not None
+    order = random.permutation(len(codes.values)).astype(np.uint32)
+    per_row = (codes.values, codes.scales, codes.distances, codes.centre_products)
+    changed = Codes(
+        *(one[order] for one in per_row),
+        codes.frame,
+        codes.limits,
+        order,
+        np.argsort(order).astype(np.uint32),
+    )
+    return replace(rows, codes=changed)
+
+
+def far(vectors: Vectors) -> Vectors:
+    return vectors + 1
+
+
+def lopsided(vectors: Vectors) -> Vectors:
+    changed = vectors.copy()
+    changed[:, [3, 11]] = (30.0, -20.0)
+    return changed
+
+
+def uneven(vectors: Vectors) -> Vectors:
+    changed = vectors.copy()
+    changed[:, [3, 11]] *= 20
+    return changed
+
+
+def as_they_are(vectors: Vectors) -> Vectors:
+    return vectors
+
+
+@every_metric
+@pytest.mark.parametrize("change", [as_they_are, far, lopsided, uneven], ids=lambda f: f.__name__)
+def test_codes_alone_find_the_answer_among_few_rows(
+    metric: Metric, change: Callable[[Vectors], Vectors]
+) -> None:
+    """The fall-back is not what makes answers right: what rows share costs no precision."""
+    random = np.random.default_rng(5)
+    centres = random.standard_normal((40, 64))
+    made = centres[random.integers(0, 40, 8_000)] + 0.5 * random.standard_normal((8_000, 64))
+    vectors = change((made / 12).astype(np.float32))
+    rows = rows_of(vectors)
+    queries = Queries.of(vectors[:50] + np.float32(0.01), metric)
+    backend = CodeBackend(NumkongProducts(), NumpyBackend())
+    found = backend.survivors_in(rows, [(0, 8_000)], queries, [Ask(10)] * 50, lambda: True)
+    assert max(len(one) if one is not None else len(vectors) for one in found) < 800
+    check("codes by numkong", rows, queries.vectors, [10] * 50, metric)
+
+
+@every_metric
+@pytest.mark.parametrize("dimension", [1, 2, 127, 1_041, 4_099, 20_000])
+def test_any_dimension(metric: Metric, dimension: int) -> None:
+    random = np.random.default_rng(dimension)
+    vectors = random.standard_normal((150, dimension)).astype(np.float32)
+    vectors[3] = 1
+    for backend in ("codes by numkong", "codes by numpy"):
+        check(backend, rows_of(vectors), vectors[:4], [10, 1, 149, 10_000], metric)
+
+
+@every_metric
+def test_rows_that_are_asked_for_in_spans_are_those_that_are_found(metric: Metric) -> None:
+    random = np.random.default_rng(6)
+    vectors = random.standard_normal((6_000, 16)).astype(np.float32)
+    rows = shuffled(rows_of(vectors, dead=set(range(0, 6_000, 7))), random)
+    assert rows.codes is not None and rows.codes.order is not None
+    spans = [(5_000, 5_900), (17, 18), (100, 4_000), (0, 0)]
+    inside = np.concatenate([rows.codes.order[start:stop] for start, stop in spans])
+    queries = Queries.of(random.standard_normal((3, 16)).astype(np.float32), metric)
+    asks = [Ask(10), Ask(10, None, random.random(6_000) < 0.1), Ask(5_000)]
+    backend = CodeBackend(NumkongProducts(), NumpyBackend())
+    found = backend.survivors_in(rows, spans, queries, asks, lambda: True)
+    for number, (one, ask) in enumerate(zip(found, asks, strict=True)):
+        allowed = np.zeros(6_000, np.bool_)
+        allowed[inside] = True if ask.mask is None else ask.mask[inside]
+        listed = Ask(ask.k, np.flatnonzero(allowed))
+        assert one is not None and allowed[one].all() and rows.alive(one).all()
+        best = brute_force(rows, queries.vectors[number], listed, metric)
+        assert set(best.rows.tolist()) <= set(one.tolist())
+
+
+@every_metric
+def test_codes_in_another_order_than_their_rows_change_nothing(metric: Metric) -> None:
+    random = np.random.default_rng(7)
+    vectors = random.standard_normal((5_000, 24)).astype(np.float32)
+    vectors[4_000:] = vectors[:1_000]
+    rows = shuffled(rows_of(vectors), random)
+    few = np.flatnonzero(random.random(5_000) < 0.1)
+    asks = [Ask(10), Ask(40, few), Ask(40, None, random.random(5_000) < 0.5)]
+    check("codes by numkong", rows, vectors[:3], asks, metric)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3, 24, 100, 384, 1_001])
+def test_a_rotation_keeps_products(dimension: int) -> None:
+    random = np.random.default_rng(dimension)
+    rows = random.standard_normal((9, dimension))
+    turned = rotate(rows, rotation_of(dimension))
+    np.testing.assert_allclose(turned @ turned.T, rows @ rows.T, rtol=1e-12, atol=1e-12)
+
+
+def test_rows_with_a_few_large_dimensions_are_rotated() -> None:
+    vectors = np.random.default_rng(4).standard_normal((500, 64)).astype(np.float32)
+    assert codes_of(vectors).frame.rotation is None
+    vectors[:, 7] *= 100
+    assert codes_of(vectors).frame.rotation is not None
+
+
+def test_numkong_multiplies_as_numpy_does() -> None:
+    assert agree(NumkongProducts(), NumpyProducts())
+
+
+def test_products_that_are_wrong_are_found_out() -> None:
+    class Wrong(NumpyProducts):
+        def with_queries(self, queries: NDArray[np.int8]) -> Multiply:
+            return super().with_queries(queries // 2)
+
+    assert not agree(Wrong(), NumpyProducts())
