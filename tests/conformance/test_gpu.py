@@ -263,6 +263,16 @@ def test_many_queries_share_a_tile_and_fit_into_the_memory_for_work(
     assert len(taken) == 4 and max(taken) <= gpu_backend.WORK_BYTES
 
 
+@every_metric
+def test_twenty_thousand_dimensions(metric: Metric) -> None:
+    """Few rows fill a block, and the error is that of long sums."""
+    rows, queries = rows_of(normal(900, 20_000)), normal(2, 20_000, 2)
+    device, asks = EmulatedDevice(), [Ask(1), Ask(30)]
+    found = search(GpuBackend(device, NumpyBackend()), rows, Queries.of(queries, metric), asks)
+    agree(found, rows, queries, asks, metric)
+    assert len(device.streamed) == 2
+
+
 def test_an_interrupted_search_leaves_nothing_running() -> None:
     device, rows = EmulatedDevice(), rows_of(normal(3_000, 8))
     said = iter([True, True, False])
