@@ -157,6 +157,8 @@ class SwitchingBackend:
     def _is_lost(self, error: Exception) -> None:
         self._lost = True
         self._gpu, self.name = None, self._cpu.name
+        # The thread ends, and with it the last who keeps the card's memory.
+        self._orders.put(None)
         self._say_once("gpu_lost", error)
 
     def _say_once(self, event: str, error: Exception) -> None:

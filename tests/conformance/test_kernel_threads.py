@@ -14,8 +14,9 @@ _MAIN = """
 #include <random>
 int main() {
     int queries = 2, rows = 300, kept = 1000, capacity = kept + rows;
-    std::vector<float> products(queries * rows), norms(rows, 1), doubled(queries, 2), margins(queries, .05f);
-    std::vector<float> thresholds(queries, -INFINITY), estimates(queries * capacity);
+    std::vector<float> products(queries * rows), norms(rows, 1), doubled(queries, 2);
+    std::vector<float> margins(queries, .05f), thresholds(queries, -INFINITY);
+    std::vector<float> estimates(queries * capacity);
     std::vector<int> wanted(queries, 10), counts(queries), list(queries * capacity), sets(queries, -1);
     std::mt19937 random(1);
     std::normal_distribution<float> normal;

@@ -51,7 +51,7 @@ class Zygote:
     def spawn(self, folder: Path, **order: object) -> socket.socket:
         ours, theirs = socket.socketpair()
         message = {"spawn": 1, "role": "worker", "folder": str(folder), "index": "a"}
-        message |= {"dimension": 4, "metric": "euclidean", "filterable": [], **order}
+        message |= {"dimension": 4, "metric": "euclidean", "filterable": [], "gpu": False, **order}
         socket.send_fds(self.control, [json.dumps(message).encode()], [theirs.fileno()])
         theirs.close()
         assert self.hear()["spawned"] == 1
@@ -119,6 +119,17 @@ def test_a_first_query_waits_for_the_worker_and_is_answered(
         assert best(done) == b"2" and done.lsn == 1 and done.manifest_version == 1
     left = zygote.hear()
     assert left["exited"] == 1 and left["status"] == 0 and left["cpu_seconds"] > 0
+
+
+def test_a_worker_that_may_use_a_card_answers_as_any_other(
+    zygote: Zygote, index: tuple[Path, Position]
+) -> None:
+    folder, end = index
+    with zygote.spawn(folder, gpu=True) as worker:
+        worker.sendall(frame(7, query(2, end)))
+        (done,) = answers(worker, 1).values()
+        assert best(done) == b"2"
+    assert zygote.hear()["status"] == 0
 
 
 def test_frames_may_be_cut_anywhere(zygote: Zygote, index: tuple[Path, Position]) -> None:

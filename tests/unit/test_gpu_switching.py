@@ -137,6 +137,10 @@ def test_a_lost_card_is_said_once_and_the_batch_is_answered(bench: Callable[...,
     one.device.failure = None
     assert not one.asks(rows)
     assert one.said[1:] == ["gpu_lost error=fell off the bus"]
+    # Nobody keeps what is on it.
+    assert one.backend._thread is not None
+    one.backend._thread.join(20)
+    assert not one.backend._thread.is_alive()
 
 
 def test_a_full_card_answers_again_with_fewer_rows_and_says_so_once(
