@@ -1,11 +1,10 @@
 """What do folding a log and merging segments cost, and those who ask meanwhile?
 
-The index is loaded through a server, as large as the data set, without centroids. Then a builder works on
-links to its files, in a process of its own, niced as the server's are, on an otherwise idle server: it
-folds a log of 10,000 rows that replace others, or merges all segments into one, which trains centroids
-where there are more rows than a namespace is searched as a whole. While it works, and for some time
-before, queries arrive at the server at a set rate, one in flight, and count from when they were due;
-the ratio is of their p99.
+The index is loaded through a server, as large as the data set, without centroids. Then a builder works
+on links to its files, in a process of its own, niced as the server's are. It folds a log of 10,000 rows
+that replace others, or merges all segments into one, which trains centroids where there are more rows
+than a namespace is searched as a whole. While it works, and for some time before, queries arrive at the
+server at a set rate, one in flight, and count from when they were due; the ratio is of their p99.
 
 Memory is the builder's anonymous pages, looked at every 20 ms, less what it had when all was imported.
 Left out: the router's commit of what was built, and the worker's change to it.
