@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from google.protobuf.struct_pb2 import Struct
 
-from kernels.numpy_backend import NumpyBackend
 from kernels.queries import Metric
 from torpor.internal.v1 import twin_pb2 as twin
+from worker.backends import choose_backend
 from worker.search import Question, Searcher, response
 from worker.view import View
 
@@ -28,7 +28,7 @@ def packed(vector: Sequence[float]) -> bytes:
 def answer(view: View, metric: Metric, request: twin.QueryTwin) -> twin.QueryResponseTwin:
     """What a worker answers to a query."""
     question = Question(request)
-    searcher = Searcher(view, NumpyBackend(), metric, lambda: True)
+    searcher = Searcher(view, choose_backend(threads=1), metric, lambda: True)
     for namespace in question.namespaces:
         searcher.run(namespace, [question])
     return response(question, metric)

@@ -219,7 +219,7 @@ def test_newer_formats_are_refused_by_name(folder: Path, tmp_path: Path) -> None
 
 
 def make_golden(folder: Path) -> None:
-    """What tests/golden/segment-1 was made with: a small index of format 1, folded and masked."""
+    """What the folders of tests/golden were made with: a small index, folded and masked."""
     small = np.arange(40, dtype=np.float32).reshape(10, 4) - 7
     request = [upsert("", 0, 6, small), upsert("ü", 4, 9, small), upsert("", 2, 4, small[::-1])]
     files = Files()
@@ -235,8 +235,9 @@ def make_golden(folder: Path) -> None:
         log.unlink()
 
 
-def test_indexes_of_format_1_are_still_read() -> None:
-    folder = GOLDEN / "segment-1"
+@pytest.mark.parametrize("version", [1, 2])
+def test_indexes_of_older_formats_are_still_read(version: int) -> None:
+    folder = GOLDEN / f"segment-{version}"
     view = View(Files(), folder, manifests.load(Files(), folder), 4)
     assert [(one.name.decode(), one.first) for one in view.namespaces()] == [("", 6), ("ü", 5)]
     (first, replaced, other) = (
@@ -247,5 +248,7 @@ def test_indexes_of_format_1_are_still_read() -> None:
     for place, row in ((first, small[0]), (replaced, small[::-1][2]), (other, small[8])):
         assert place is not None
         np.testing.assert_array_equal(place[0].segment.vectors[place[1]], row)  # type: ignore[union-attr]
+    found = answer(view, "euclidean", twin.QueryTwin(vector=small[8].tobytes(), top_k=6))
+    assert [one.id for one in found.matches[:3]] == [b"0002", b"0003", b"0005"]
     for part in view.parts:
         part.segment.verify()
