@@ -10,9 +10,7 @@ import signal
 import sys
 from types import FrameType
 
-import grpc
-
-from bench.errors import BenchError, stopped_by, unreachable
+from bench.errors import known
 
 # Figures beside a benchmark are those of one core, like the server's BLAS.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -50,10 +48,10 @@ TASKS = {
 def main() -> int:
     """Runs the benchmark that answers one question."""
     name, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
-    known = {**QUESTIONS, **TASKS}
-    if name not in known:
+    commands = {**QUESTIONS, **TASKS}
+    if name not in commands:
         print("usage: python -m bench QUESTION [OPTION ...]\n")
-        for question, text in known.items():
+        for question, text in commands.items():
             print(f"  {question:<14}{text}")
         print(
             "\n`python -m bench QUESTION --help` says how it is measured, and lists its options; "
@@ -63,13 +61,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return importlib.import_module(f"bench.{name}").main(arguments) or 0
-    except BenchError as error:
-        print(error, file=sys.stderr)
-    except (KeyboardInterrupt, OSError, grpc.RpcError) as error:
-        known_reason = stopped_by(error) or unreachable(error)
-        if known_reason is None:
+    except BaseException as error:
+        reason = known(error)
+        if reason is None:
             raise
-        print(known_reason, file=sys.stderr)
+        print(reason, file=sys.stderr)
     return 2
 
 

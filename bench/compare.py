@@ -2,14 +2,14 @@
 
     make bench-check                   the commit that is checked out, against where it left main
     make bench-check BASE=v0.1.0       against another
-    python -m bench compare --base HEAD~3 --rounds 6
+    python -m bench compare --base HEAD~3 --rounds 20
 
 Both commits are checked out into folders of their own (git worktree), with this checkout's
 environment. Then they take turns, A B, B A, A B, ..., so that whatever else the machine does meets
 both, and every round gives one ratio for every figure. What is said of a figure is the median of
-its ratios and how far they scatter; it is slower where the median is beyond a tenth and beyond
-twice that scatter's own uncertainty. A few minutes cannot see less. Exit code 1: something got
-slower.
+its ratios and how far they scatter; it is slower where the median is beyond a tenth, beyond three
+times its own uncertainty, and the rounds agree that it is. A few minutes cannot see less. Exit code
+1: something got slower.
 
 The questions are this checkout's (`bench.quick`), and run on the code of each commit: both must
 speak the same protos, as far as those questions use them.
@@ -32,7 +32,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bench.errors import BenchError, Stopped
-from bench.verdict import Verdict, verdict
+from bench.verdict import ROUNDS_MIN, Verdict, verdict
 
 _ROOT = Path(__file__).parent.parent
 _QUESTION_SECONDS_MAX = 300.0
@@ -47,11 +47,11 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--base", default="", help="default: where HEAD left main, or HEAD~1")
     parser.add_argument("--commit", default="HEAD", help="what is compared with it")
-    parser.add_argument("--rounds", type=int, default=6, help="at least 4")
+    parser.add_argument("--rounds", type=int, default=10, help=f"at least {ROUNDS_MIN}")
     parser.add_argument("--data", type=Path, help=".npy of shape (n, d); default: the sample")
     options = parser.parse_args(arguments)
-    if options.rounds < 4:
-        parser.error("--rounds: fewer than four say nothing about noise")
+    if options.rounds < ROUNDS_MIN:
+        parser.error(f"--rounds: fewer than {ROUNDS_MIN} say nothing about noise")
     commits = {"base": _resolve(options.base or _left_main()), "new": _resolve(options.commit)}
     if len(set(commits.values())) == 1:
         raise BenchError(

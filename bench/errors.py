@@ -32,22 +32,22 @@ class Stopped(BenchError):
     """The run did not get to its end; what it had measured is kept."""
 
 
-def stopped_by(error: BaseException) -> Stopped | None:
-    """Why a run has stopped, if that is the world's doing: an interruption, or a full disk."""
+def known(error: BaseException) -> BenchError | None:
+    """Why a run has stopped, if that is the world's doing; None where it is a mistake of ours."""
+    if isinstance(error, BenchError):
+        return error
     if isinstance(error, KeyboardInterrupt):
         return Stopped("Interrupted.")
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or (isinstance(error, grpc.RpcError) and _says_full(error)):
+    if _says_full(error):
         return Stopped("The disk is full; free some, or name a folder on another one in TMPDIR.")
-    return None
-
-
-def unreachable(error: BaseException) -> Unreachable | None:
-    """Why a call did not reach a server, in one line; None where one has answered."""
     if isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE:
         return Unreachable(f"The server is not to be reached: {error.details()}.")
     return None
 
 
-def _says_full(error: grpc.RpcError) -> bool:
-    return "no space left" in (error.details() or "")
+def _says_full(error: BaseException) -> bool:
+    if isinstance(error, grpc.RpcError):
+        return "no space left" in (error.details() or "")
+    # Copying a folder gathers what went wrong into one error, which has no number.
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, OSError) and (error.errno in full or "No space left" in str(error))

@@ -5,7 +5,6 @@ Queries with and without filters take turns, so that what the machine does meanw
 
 import argparse
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from rich.progress import Progress, track
 
 from bench import dataset as datasets
 from bench import metadata
-from bench.record import save
+from bench.record import recording
 from bench.target import INDEX, running
 from torpor.v1 import data_pb2
 
@@ -38,9 +37,16 @@ def main(arguments: Sequence[str]) -> None:
     kinds: dict[str, tuple[metadata.Fields | None, NDArray[np.int64]]]
     kinds = {"no filter": (None, everything)}
     kinds |= {f"{share:.1%} match": metadata.above(rows, _KEY, share) for share in _SHARES}
-    samples: dict[str, list[float]] = defaultdict(list)
+    settings = {
+        "data": dataset.name,
+        "top_k": options.top_k,
+        "filter": f"{_KEY} above a bound",
+    }
     recalls: list[float] = []
-    with running("--idle-seconds", "600") as target:
+    with (
+        recording("filtered", settings, options.output) as record,
+        running("--idle-seconds", "600") as target,
+    ):
         target.create(rows.vectors.shape[1])
         upsert = target.raw("Upsert")
         with Progress(transient=True) as progress:
@@ -59,23 +65,14 @@ def main(arguments: Sequence[str]) -> None:
                 elapsed = (time.perf_counter() - began) * 1e3
                 if number < 0:
                     continue
-                samples[f"{kind} ms"].append(elapsed)
+                record.samples[f"{kind} ms"].append(elapsed)
                 if number % 10 == 0:
                     found = {int(m.id) for m in data_pb2.QueryResponse.FromString(response).matches}
                     best = metadata.exact(rows.vectors, allowed, vector, options.top_k)
                     recalls.append(len(found & set(best)) / len(best))
-    medians = {kind: float(np.median(values)) for kind, values in samples.items()}
-    bare = medians.pop("no filter ms")
-    save(
-        "filtered",
-        {"data": dataset.name, "top_k": options.top_k, "filter": f"{_KEY} above a bound"},
-        samples,
-        {
-            f"recall@{options.top_k}": sum(recalls) / len(recalls),
-            **{
-                f"{kind.removesuffix(' ms')}: median over that without a filter": value / bare
-                for kind, value in medians.items()
-            },
-        },
-        options.output,
-    )
+        record.figures[f"recall@{options.top_k}"] = sum(recalls) / len(recalls)
+        medians = {kind: float(np.median(values)) for kind, values in record.samples.items()}
+        bare = medians.pop("no filter ms")
+        for kind, value in medians.items():
+            name = f"{kind.removesuffix(' ms')}: median over that without a filter"
+            record.figures[name] = value / bare

@@ -10,18 +10,18 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
 import numpy as np
+from rich.progress import track
 
 from bench import h2load
 from bench.echo import ECHO, SINK
 from bench.processes import memory_bytes
-from bench.record import save
+from bench.record import recording
 from bench.target import INDEX, running
 from torpor.v1 import control_pb2, control_pb2_grpc, data_pb2, data_pb2_grpc
 
@@ -39,20 +39,19 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--attack-seconds", type=float, default=30.0, help="0: no attacks")
     parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
-    samples: dict[str, list[float]] = defaultdict(list)
-    figures: dict[str, float] = {}
-    for _ in range(options.rounds):
-        for front in FRONTS:
-            with echoing(front) as (port, pid):
-                _echo(samples, front, port, pid, options.calls)
-            with running("--front", front, "--idle-seconds", "600") as target:
-                _query(samples, front, target.server.address, target.server.process.pid)
-    if options.attack_seconds:
-        with echoing("torpor") as (port, pid):
-            _attack(samples, figures, port, pid, options.attack_seconds)
-    figures |= _ratios(samples)
     settings = {"data": "echo, 3,072 bytes", "index": f"{_ROWS:,} x {_DIMENSION}"}
-    save("front", settings, samples, figures, options.output)
+    with recording("front", settings, options.output) as record:
+        samples, figures = record.samples, record.figures
+        for _ in track(range(options.rounds), "Asking both fronts by turns", transient=True):
+            for front in FRONTS:
+                with echoing(front) as (port, pid):
+                    _echo(samples, front, port, pid, options.calls)
+                with running("--front", front, "--idle-seconds", "600") as target:
+                    _query(samples, front, target.server.address, target.server.process.pid)
+        if options.attack_seconds:
+            with echoing("torpor") as (port, pid):
+                _attack(samples, figures, port, pid, options.attack_seconds)
+        figures |= _ratios(samples)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 from numpy.typing import NDArray
 
 from bench.dataset import Dataset
+from bench.errors import UnknownDataset
 from torpor.v1 import data_pb2
 
 Fields = dict[str, Any]
@@ -50,9 +51,12 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def load(dataset: Dataset, path: Path) -> Rows:
-    """The rows of a data set with the metadata in `path`, a line for each row."""
-    with gzip.open(path, "rt") as lines:
-        rows = [json.loads(line) for line in lines][: len(dataset.vectors)]
+    """The rows of a data set with the metadata in `path`, a line for each row; raises UnknownDataset."""
+    try:
+        with gzip.open(path, "rt") as lines:
+            rows = [json.loads(line) for line in lines][: len(dataset.vectors)]
+    except (OSError, ValueError) as error:
+        raise UnknownDataset(f"There is no metadata in {path}: {error}.") from None
     ids = [f"{number:08d}" for number in range(len(rows))]
     return Rows(dataset.vectors, ids, [row["metadata"] for row in rows])
 

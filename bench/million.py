@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from rich.progress import Progress, track
 
 from bench import dataset as datasets
 from bench import metadata
-from bench.record import save
-from bench.target import INDEX, Target
-from torpor.local import LocalServer
+from bench.record import Recording, recording
+from bench.target import INDEX, Target, connected, start
 from torpor.v1 import data_pb2
 
 _KEY = "installed_kb"
@@ -44,43 +42,40 @@ def main(arguments: Sequence[str]) -> None:
     dataset = datasets.load(options)
     Console().print(f"Growing {options.count:,} records...")
     rows = metadata.grow(metadata.load(dataset, options.metadata), options.count)
-    with tempfile.TemporaryDirectory(prefix="torpor-bench-") as temporary:
+    settings = {
+        "data": dataset.name,
+        "records": options.count,
+        "two conditions": json.dumps(_TWO_CONDITIONS),
+    }
+    with (
+        recording("million", settings, options.output) as record,
+        tempfile.TemporaryDirectory(prefix="torpor-bench-") as temporary,
+    ):
         folder = options.folder or Path(temporary)
-        bench = _Million(rows, dataset, options.rounds)
-        with LocalServer(folder, ["--idle-seconds", "600"]) as server:
-            target = Target(server, folder)
+        bench = _Million(rows, dataset, options.rounds, record)
+        server = start(folder, ["--idle-seconds", "600"])
+        with connected(server, folder) as target:
             if bench.load(target):
-                target.settle(600.0)
+                target.settle()
             bench.measure(target)
             target.sleep()
-            bench.segments = len(list(folder.glob("*/*/*/*.segment")))
+            record.figures["segments"] = len(list(folder.glob("*/*/*/*.segment")))
             (index,) = folder.glob("*/*/*")
             bench.evaluate(index)
             bench.update(target)
-            target.close()
-    save(
-        "million",
-        {
-            "data": dataset.name,
-            "records": options.count,
-            "two conditions": json.dumps(_TWO_CONDITIONS),
-        },
-        bench.samples,
-        {**bench.figures, "segments": bench.segments},
-        options.output,
-    )
 
 
 class _Million:
     """The samples so far."""
 
-    def __init__(self, rows: metadata.Rows, dataset: datasets.Dataset, rounds: int) -> None:
+    def __init__(
+        self, rows: metadata.Rows, dataset: datasets.Dataset, rounds: int, record: Recording
+    ) -> None:
         self._rows = rows
         self._queries = dataset.queries
         self._rounds = rounds
-        self.samples: dict[str, list[float]] = defaultdict(list)
-        self.figures: dict[str, float] = {}
-        self.segments = 0
+        self.samples = record.samples
+        self.figures = record.figures
 
     def load(self, target: Target) -> bool:
         """Loads the rows, unless the folder holds them already."""
@@ -155,7 +150,7 @@ class _Million:
             answer = self._time("update by filter, awake ms", number, update, encoded)
             matched = data_pb2.UpdateResponse.FromString(answer).matched_records
             self._time("filtered query after it ms", number, ask, body)
-            target.settle(600.0)
+            target.settle()
         self.figures["records an update by filter matched"] = matched
 
     def _time(self, name: str, number: int, call: Callable[[bytes], bytes], body: bytes) -> bytes:

@@ -27,19 +27,24 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _table() -> str:
-    records = {
-        name: json.loads((_RESULTS / f"{name}-{data}.json").read_text())
-        for name, data in _DATA.items()
-    }
+    paths = {name: _RESULTS / f"{name}-{data}.json" for name, data in _DATA.items()}
+    # What has not been measured is not shown.
+    records = {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
     machine = records["cold_start"]["machine"]
     commits = sorted({record["commit"] for record in records.values()})
     lines = ["| | p50 | p99 | samples |", "|---|---:|---:|---:|"]
-    for name, rows in _ROWS.items():
-        if name in _HEADINGS:
+    for name, record in records.items():
+        rows = [row for row in _ROWS.get(name, []) if row[0] in record["percentiles"]]
+        if rows and name in _HEADINGS:
             lines.append(f"| **{_HEADINGS[name]}** | | | |")
-        lines += [_latency(records[name], *row) for row in rows]
+        lines += [_latency(record, *row) for row in rows]
     lines += ["", "| | |", "|---|---:|"]
-    lines += [_figure(records[name], *row) for name, rows in _FIGURES.items() for row in rows]
+    lines += [
+        _figure(records[name], *row)
+        for name, rows in _FIGURES.items()
+        for row in rows
+        if name in records and _is_in(records[name], row[0])
+    ]
     lines += [
         "",
         (
@@ -60,12 +65,18 @@ def _table() -> str:
 _FIGURE = "cold"
 _REPORT = "bench/results/REPORT.md"
 
-# The data set of each record that is shown.
+# The data set of each record that is shown, in this order.
 _DATA = {
     "cold_start": "debian-packages",
+    "storm": "debian-packages",
     "warm_latency": "debian-packages",
+    "throughput": "debian-packages",
+    "mixed": "debian-packages",
     "ingest": "debian-packages",
+    "recovery": "debian-packages",
+    "duty_cycle": "debian-packages",
     "sleeping": "sample",
+    "cold_sizes": "debian-packages",
     "filtered": "debian-packages",
     "million": "debian-packages",
     "tenants": "debian-packages",
@@ -74,6 +85,7 @@ _DATA = {
 
 # What stands above the rows of a record that is about something else than those before.
 _HEADINGS = {
+    "cold_sizes": "a cold query, by the number of records, grown from the same set",
     "filtered": "with a filter on metadata",
     "million": "1,000,000 records, grown from the same set",
     "tenants": "50,000 namespaces of 20 records in one index",
@@ -89,9 +101,25 @@ _ROWS: dict[str, list[tuple[str, str]]] = {
         ("warm: first_scan ms", "– of which first scan"),
         ("dropped: client ms", "cold query, page cache dropped"),
     ],
+    "storm": [("client ms", "cold query, when 100 sleeping indexes are asked at once")],
     "warm_latency": [
         ("client ms", "warm query, one at a time"),
+        ("added by gRPC, router and sockets ms", "– of which gRPC, router and sockets"),
         ("X @ q in numpy, one thread, beside it ms", "– the bare `X @ q` in numpy beside it"),
+        ("50 a second: client ms", "warm query, 50 a second at random moments"),
+    ],
+    "recovery": [
+        (
+            "log of 20,000 vectors: from the start to the first answer ms",
+            "restart after kill -9 with 20,000 vectors in the log, until the first answer",
+        )
+    ],
+    "cold_sizes": [
+        ("10,000 rows, warm: client ms", "10,000 records, files in the page cache"),
+        ("100,000 rows, warm: client ms", "100,000 records"),
+        ("1,000,000 rows, warm: client ms", "1,000,000 records"),
+        ("1,000,000 rows, exact, warm: client ms", "– answered exactly"),
+        ("1,000,000 rows, dropped: client ms", "1,000,000 records, page cache dropped"),
     ],
     "ingest": [
         ("upsert of 1, asleep ms", "durable upsert of one vector into a sleeping index"),
@@ -129,6 +157,32 @@ _ROWS: dict[str, list[tuple[str, str]]] = {
 _FIGURES: dict[str, list[tuple[str, str, str]]] = {
     "cold_start": [("recall@10", "recall@10 of the cold queries", "{:.3f}")],
     "warm_latency": [("recall@10", "recall@10 of the warm queries", "{:.3f}")],
+    "cold_sizes": [
+        (
+            "1,000,000 rows, recall@10",
+            "recall@10 of the cold queries on 1,000,000 records",
+            "{:.3f}",
+        )
+    ],
+    "throughput": [
+        ("64 in flight: queries/s", "queries, 64 in flight", "{:,.0f} queries/s"),
+        ("64 in flight: recall@10", "– recall@10", "{:.3f}"),
+    ],
+    "mixed": [
+        (
+            "folding or merging: p99, times the quiet one",
+            "p99 of queries while what is written is folded, times that without",
+            "{:.2f}",
+        )
+    ],
+    "duty_cycle": [
+        (
+            "bursts, idle 60 s: awake, of always on %",
+            "a day of bursts over many indexes: seconds awake, of those of workers always on",
+            "{:.1f} %",
+        ),
+        ("bursts, idle 60 s: queries that were cold %", "– queries that wake one", "{:.1f} %"),
+    ],
     "filtered": [("recall@10", "recall@10 of the filtered queries", "{:.3f}")],
     "million": [
         (
@@ -140,6 +194,7 @@ _FIGURES: dict[str, list[tuple[str, str, str]]] = {
     "ingest": [
         ("vectors/s", "ingest, batches of 100, 8 clients", "{:,.0f} vectors/s"),
         ("vectors/s with metadata", "– with metadata of 5 keys", "{:,.0f} vectors/s"),
+        ("bytes written per byte ingested", "– bytes written for each byte taken in", "{:.1f}"),
     ],
     "tenants": [
         ("builder CPU s", "folding and merging 50,000 namespaces, CPU of the builders", "{:.0f} s"),
@@ -202,6 +257,10 @@ def _latency(record: dict[str, Any], key: str, label: str) -> str:
     found = record["percentiles"][key]
     count = len(record["samples"][key])
     return f"| {label} | {found['p50']:.2f} ms | {found['p99']:.2f} ms | {count} |"
+
+
+def _is_in(record: dict[str, Any], key: str) -> bool:
+    return key in record["figures"] or key in record["percentiles"]
 
 
 def _figure(record: dict[str, Any], key: str, label: str, form: str) -> str:

@@ -1,7 +1,7 @@
 """What a benchmark leaves: a JSON record with every raw sample, and a table made from it.
 
-A run that was interrupted, or had no room on the disk any more, leaves what it has measured in a file of
-its own, NAME.partial.json, marked `"partial": true`: it never takes the place of a whole record.
+A run that was interrupted, lost its server or had no room on the disk, leaves what it has measured in a
+file of its own, NAME.partial.json, marked `"partial": true`: it never takes the place of a whole record.
 """
 
 import json
@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.errors import stopped_by
+from bench.errors import known
 
 _ROOT = Path(__file__).parent.parent
 RESULTS = _ROOT / "bench" / "results"
@@ -83,13 +83,13 @@ def recording(
     try:
         yield made
     except BaseException as error:
-        stopped = stopped_by(error)
-        if stopped is None:
+        reason = known(error)
+        if reason is None:
             raise
         kept = "Nothing had been measured."
         if made.samples or made.figures:
             kept = f"What had been measured is in {made.write(output, partial=True)}."
-        raise type(stopped)(f"{stopped} {kept}") from None
+        raise type(reason)(f"{reason} {kept}") from None
     path = made.write(output)
     show(made)
     Console().print(f"Raw samples: {path}", soft_wrap=True)

@@ -28,8 +28,7 @@ from rich.progress import track
 
 from bench import dataset as datasets
 from bench.record import Recording, recording
-from bench.target import INDEX, Target, connected, upserts
-from torpor.local import LocalServer
+from bench.target import INDEX, Target, connected, start, upserts
 from torpor.v1 import data_pb2
 
 _BATCH = 100
@@ -61,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
         tempfile.TemporaryDirectory(prefix="torpor-bench-", dir=os.environ.get("TMPDIR")) as made,
     ):
         base = Path(made) / "base"
-        with connected(LocalServer(base), base) as target:
+        with connected(start(base), base) as target:
             target.fill(dataset)
         for vectors in options.logs:
             crashed = Path(made) / "crashed"
@@ -79,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _crash(folder: Path, dataset: datasets.Dataset, vectors: int, record: Recording) -> None:
     """Leaves a data folder as a server that was killed has left it."""
-    server = LocalServer(folder)
+    server = start(folder)
     with connected(server, folder) as target:
         upsert = target.raw("Upsert")
         written = 0
@@ -104,7 +103,7 @@ def _crash(folder: Path, dataset: datasets.Dataset, vectors: int, record: Record
 def _restart(folder: Path, dataset: datasets.Dataset, name: str, record: Recording) -> None:
     body = data_pb2.QueryRequest(index=INDEX, vector=dataset.queries[0].tolist(), top_k=1)
     began = time.perf_counter()
-    server = LocalServer(folder)
+    server = start(folder)
     listening = time.perf_counter()
     with connected(server, folder) as target:
         answer = target.data.Query(body)

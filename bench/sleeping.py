@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.progress import track
 
 from bench import dataset as datasets
-from bench.record import save
+from bench.record import recording
 from bench.target import Target, query, running
 from torpor.local import LocalServer
 from torpor.v1 import control_pb2
@@ -29,9 +29,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
-    figures: dict[str, float] = {}
-    with running("--idle-seconds", "0.5") as target:
+    settings = {"data": dataset.name, "indexes": options.indexes}
+    with (
+        recording("sleeping", settings, options.output) as record,
+        running("--idle-seconds", "0.5") as target,
+    ):
+        figures, samples = record.figures, record.samples
         grown, workers = _wake_and_sleep(target, dataset, options.rounds)
+        samples["router + zygote after the teardown less before the wake, PSS KiB"] += grown
         figures["workers after idle teardown"] = workers
         before = _pss_bytes(target.server.process.pid)
         for number in track(range(options.indexes), "Creating", transient=True):
@@ -39,28 +44,16 @@ def main(arguments: Sequence[str]) -> None:
         time.sleep(_SETTLE_SECONDS)
         after = _pss_bytes(target.server.process.pid)
         figures["router memory a sleeping index bytes"] = (after - before) / options.indexes
-        pages = _pages(target)
+        samples[f"page of {_PAGE} of the list ms"] += _pages(target)
         target.server.stop()
-        restart = []
         for _ in range(3):
             began = time.perf_counter()
             server = LocalServer(target.folder)
-            restart.append(time.perf_counter() - began)
+            samples["restart until it listens s"].append(time.perf_counter() - began)
             figures["router after a restart, all of it MiB"] = _pss_bytes(server.process.pid) / (
                 1 << 20
             )
             server.stop()
-    save(
-        "sleeping",
-        {"data": dataset.name, "indexes": options.indexes},
-        {
-            "router + zygote after the teardown less before the wake, PSS KiB": grown,
-            f"page of {_PAGE} of the list ms": pages,
-            "restart until it listens s": restart,
-        },
-        figures,
-        options.output,
-    )
 
 
 def _wake_and_sleep(

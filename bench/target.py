@@ -3,7 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import grpc
 from rich.progress import Progress
 
 from bench.dataset import Dataset
+from bench.errors import BenchError
 from bench.traffic import raw
 from torpor.internal.v1 import twin_pb2 as twin
 from torpor.local import LocalServer
@@ -68,7 +69,7 @@ class Target:
         quiet = 0
         while quiet < 10:
             if time.monotonic() > deadline:
-                raise RuntimeError("The index does not come to rest.")
+                raise BenchError("The index does not come to rest.")
             quiet = quiet + 1 if len(self.server.processes()) == 1 else 0
             time.sleep(0.05)
 
@@ -122,8 +123,16 @@ def running(*arguments: str) -> Iterator[Target]:
         prefix="torpor-bench-", dir=os.environ.get("TMPDIR")
     ) as folder:
         data = Path(folder) / "data"
-        with connected(LocalServer(data, arguments, Path(folder) / "log"), data) as target:
+        with connected(start(data, arguments, Path(folder) / "log"), data) as target:
             yield target
+
+
+def start(folder: Path, arguments: Sequence[str] = (), log: Path | None = None) -> LocalServer:
+    """A server on a data folder; raises BenchError if it does not start."""
+    try:
+        return LocalServer(folder, arguments, log)
+    except RuntimeError as error:
+        raise BenchError(" ".join(str(error).split())) from None
 
 
 @contextmanager

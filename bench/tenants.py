@@ -6,7 +6,6 @@ left to fold or merge, loading included; builder CPU is what that took of it.
 
 import argparse
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 from rich.progress import track
 
 from bench import dataset as datasets
-from bench.record import save
+from bench.record import recording
 from bench.target import INDEX, running
 from torpor.v1 import data_pb2
 
@@ -30,16 +29,23 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     random = np.random.default_rng(0)
-    samples: dict[str, list[float]] = defaultdict(list)
+    settings = {
+        "data": dataset.name,
+        "namespaces": options.namespaces,
+        "records each": options.each,
+    }
     wrong = 0
-    with running("--idle-seconds", "600") as target:
+    with (
+        recording("tenants", settings, options.output) as record,
+        running("--idle-seconds", "600") as target,
+    ):
         target.create(dataset.vectors.shape[1])
         upsert, ask = target.raw("Upsert"), target.raw("Query")
         began = time.perf_counter()
         for number in track(range(options.namespaces), "Loading", transient=True):
             upsert(_upsert(dataset, number, options.each))
         loaded = time.perf_counter() - began
-        target.settle(600.0)
+        target.settle()
         folded = time.perf_counter() - began
         cost = target.describe().cost
         for state in ("awake", "asleep"):
@@ -52,22 +58,16 @@ def main(arguments: Sequence[str]) -> None:
                 response = ask(body)
                 if number >= 0:
                     elapsed = (time.perf_counter() - began) * 1e3
-                    samples[f"query of one namespace, {state} ms"].append(elapsed)
+                    record.samples[f"query of one namespace, {state} ms"].append(elapsed)
                 wrong += not _right(dataset, namespace, number, options.each, response)
         stats = target.data.DescribeIndexStats(data_pb2.DescribeIndexStatsRequest(index=INDEX))
-    save(
-        "tenants",
-        {"data": dataset.name, "namespaces": options.namespaces, "records each": options.each},
-        samples,
-        {
+        record.figures |= {
             "namespaces stored": len(stats.namespaces),
             "wrong answers": wrong,
             "loaded s": loaded,
             "folded s": folded,
             "builder CPU s": cost.build_cpu_seconds,
-        },
-        options.output,
-    )
+        }
 
 
 def _rows(dataset: datasets.Dataset, namespace: int, each: int) -> range:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 # Less than this is not worth a word, whatever the noise.
 _TOLERANCE = 1.10
-# Standard errors beyond which a difference is not chance: one in some hundred comparisons.
+# A difference counts where it is so many standard errors, and where the rounds agree on its direction
+# as they would by chance in one of forty comparisons: of ten rounds, one may disagree.
 _ERRORS = 3.0
+_CHANCE = 0.025
+ROUNDS_MIN = 7
 # The scatter of a normal distribution by its median absolute deviation, and the standard error of a
 # median by that of a mean.
 _MAD = 1.4826
@@ -26,16 +29,21 @@ class Verdict:
     highest: float
     rounds: int
     error: float
+    chance: float
 
     @property
     def slower(self) -> bool:
         """By more than tolerance and noise."""
-        return self.ratio > _TOLERANCE and math.log(self.ratio) > _ERRORS * self.error
+        return self.ratio > _TOLERANCE and self._beyond_noise
 
     @property
     def faster(self) -> bool:
         """Likewise."""
-        return self.ratio < 1 / _TOLERANCE and -math.log(self.ratio) > _ERRORS * self.error
+        return self.ratio < 1 / _TOLERANCE and self._beyond_noise
+
+    @property
+    def _beyond_noise(self) -> bool:
+        return abs(math.log(self.ratio)) > _ERRORS * self.error and self.chance < _CHANCE
 
     @property
     def word(self) -> str:
@@ -49,4 +57,12 @@ def verdict(ratios: Sequence[float]) -> Verdict:
     middle = statistics.median(logs)
     deviation = statistics.median(abs(one - middle) for one in logs)
     error = max(_NOISE_MIN, _MEDIAN * _MAD * deviation / math.sqrt(len(logs)))
-    return Verdict(math.exp(middle), min(ratios), max(ratios), len(ratios), error)
+    chance = _chance(len(logs), sum(one > 0 for one in logs))
+    return Verdict(math.exp(middle), min(ratios), max(ratios), len(ratios), error, chance)
+
+
+def _chance(rounds: int, above: int) -> float:
+    """How often a fair coin, thrown so many times, is as one-sided as this."""
+    fewer = min(above, rounds - above)
+    ways = sum(math.comb(rounds, number) for number in range(fewer + 1))
+    return min(1.0, math.ldexp(ways, 1 - rounds))

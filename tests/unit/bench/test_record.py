@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.errors import Stopped
+from bench.errors import BenchError, Stopped
 from bench.record import percentiles, recording
 
 SETTINGS = {"data": "few, 3 x 2"}
@@ -26,14 +26,19 @@ def test_a_whole_run_leaves_samples_percentiles_and_where_it_was_made(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "why", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")]
+    "why",
+    [
+        KeyboardInterrupt(),
+        OSError(errno.ENOSPC, "No space left on device"),
+        BenchError("Not every query was answered."),
+    ],
 )
 def test_a_run_that_is_stopped_leaves_a_partial_record_beside_the_whole_one(
     tmp_path: Path, why: BaseException
 ) -> None:
     path = tmp_path / "record.json"
     path.write_text("the record of before")
-    with pytest.raises(Stopped, match=r"record\.partial\.json"):
+    with pytest.raises(BenchError, match=r"record\.partial\.json"):
         _stopped(path, why)
     found = json.loads((tmp_path / "record.partial.json").read_text())
     assert found["partial"] is True and found["samples"] == {"client ms": [1.0]}
