@@ -129,10 +129,12 @@ class _Near:
             mask[ask.rows - self._rows.start] = True
             ask = Ask(ask.k, None, mask)
         asked = count if ask.mask is None else int(np.count_nonzero(ask.mask))
-        if closeness is None or enough >= count or ask.rows is not None or asked <= enough:
+        if ask.rows is not None:
+            return self._listed(ask.rows, effort, every=True)
+        if closeness is None or asked <= enough:
             if ask.mask is not None and asked <= enough:
-                ask = Ask(ask.k, np.flatnonzero(ask.mask) + self._rows.start)
-            return Found(self._exactly(ask), exact=True)
+                return self._listed(np.flatnonzero(ask.mask) + self._rows.start, effort, every=True)
+            return self._whole(ask, effort)
         ranked = np.argsort(-closeness, kind="stable")
         starts = np.concatenate(([self._clusters.start], self._clusters.ends[:-1])).astype(np.int64)
         sizes = self._clusters.ends - starts
@@ -142,10 +144,6 @@ class _Near:
             spans = _spans(ranked[:taken], starts, self._clusters.ends)
             return self._among(spans, ask, effort, every=taken >= len(ranked))
         return self._asked_for(ask, asked / count, enough, effort, ranked, held, starts)
-
-    def _exactly(self, ask: Ask) -> Hits:
-        (hits,) = search(self._backend, self._rows, self._query, [ask], self._keep_going)
-        return hits
 
     def _asked_for(
         self,
@@ -190,13 +188,20 @@ class _Near:
         scores = score_rows(self._rows, numbers, self._query, 0, ask)
         larger = self._query.larger_is_better
         kept = best(numbers, scores, ask.k, larger, keep_ties=False)
-        exact = every and effort.candidates_max is None
-        return Found(Hits(*kept, len(numbers)), exact)
+        hits = Hits(*kept, len(numbers))
+        return Found(hits, every and effort.candidates_max is None)
 
     def _listed(self, numbers: Numbers, effort: Effort, *, every: bool) -> Found:
         """The best of these rows, ascending."""
-        hits = self._exactly(Ask(self._ask.k, numbers, candidates_max=effort.candidates_max))
-        return Found(hits, every and effort.candidates_max is None)
+        bound = effort.candidates_max
+        found = self._whole(Ask(self._ask.k, numbers), effort)
+        return Found(found.hits, every and (bound is None or len(numbers) <= bound))
+
+    def _whole(self, ask: Ask, effort: Effort) -> Found:
+        """The best of all rows that are asked for."""
+        ask = replace(ask, candidates_max=effort.candidates_max)
+        (hits,) = search(self._backend, self._rows, self._query, [ask], self._keep_going)
+        return Found(hits, effort.candidates_max is None)
 
 
 def _spans(taken: Numbers, starts: Numbers, ends: NDArray[np.uint32]) -> list[Span]:

@@ -16,6 +16,7 @@ from router.plane import (
     wake_metadata,
     write_metadata,
 )
+from router.recall import Recall
 from router.requests import Answer
 from router.sparse_order import in_any_order
 from router.tokens import Tokens
@@ -69,6 +70,7 @@ class DataService:
             "FetchByMetadata": self.fetch_by_metadata,
             "List": self.list_ids,
             **self._namespaces.methods(),
+            "MeasureRecall": Recall(self._plane).measure,
         }
         bounded = {name: self._plane.bounded(method) for name, method in methods.items()}
         return {

@@ -35,6 +35,7 @@ _SCOPES: Mapping[str, Scope | None] = {
     "DeleteNamespace": Scope.WRITE,
     "Query": Scope.READ,
     "QueryBatch": Scope.READ,
+    "MeasureRecall": Scope.READ,
     "Fetch": Scope.READ,
     "FetchByMetadata": Scope.READ,
     "List": Scope.READ,

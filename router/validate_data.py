@@ -222,8 +222,7 @@ def _check_query(request: twin.QueryTwin, row: IndexRow) -> None:
         if not request.sparse_vector:
             raise InvalidArgument("Either 'sparse_vector' or 'ID' must be provided")
         _check_sparse("The query", request.sparse_vector)
-    if request.HasField("scan_factor") and not 0.5 <= request.scan_factor <= 4.0:
-        raise InvalidArgument(f"scan_factor is {request.scan_factor}; it must be 0.5 to 4.")
+    check_scan_factor(request)
     if request.HasField("max_candidates") and not (
         request.top_k <= request.max_candidates <= limits.CANDIDATES_MAX
     ):
@@ -231,6 +230,12 @@ def _check_query(request: twin.QueryTwin, row: IndexRow) -> None:
             f"max_candidates is {request.max_candidates}; it must be top_k to "
             f"{limits.CANDIDATES_MAX}."
         )
+
+
+def check_scan_factor(request: twin.QueryTwin | data.MeasureRecallRequest) -> None:
+    """Raises InvalidArgument for a scan_factor out of bounds."""
+    if request.HasField("scan_factor") and not 0.5 <= request.scan_factor <= 4.0:
+        raise InvalidArgument(f"scan_factor is {request.scan_factor}; it must be 0.5 to 4.")
 
 
 def _check_dense_query(request: twin.QueryTwin, row: IndexRow) -> None:

@@ -15,6 +15,11 @@ CANDIDATES_MAX = 100_000
 TAGS_MAX = 20
 QUERY_BATCH_MAX = 1_000
 QUERY_NAMESPACES_MAX = 100
+# Of a measurement of recall: exact queries of a large namespace take tens of milliseconds each.
+RECALL_SAMPLES_MAX = 1_000
+RECALL_SAMPLES_DEFAULT = 100
+RECALL_TOP_K_MAX = 1_000
+RECALL_TOP_K_DEFAULT = 10
 LIST_PAGE_MAX = 100
 FETCH_PAGE_MAX = 10_000
 FETCH_PAGE_DEFAULT = 100
@@ -55,6 +60,7 @@ SEGMENTS_MAX = 8
 # A segment with a larger share of dead rows than this is rewritten.
 DEAD_SHARE_MAX = 0.25
 
+assert RECALL_TOP_K_MAX < TOP_K_MAX
 assert LOG_FILE_BYTES_MIN % SECTOR_BYTES == 0
 assert LOG_FILE_BYTES_MIN <= LOG_FILE_BYTES_MAX
 assert SCHEMA_FIELDS_MAX * 6 * SCHEMA_FIELD_BYTES_MAX < 48 * KIB

@@ -3,12 +3,12 @@
 The file MANIFEST is JSON on one line, then a line with the CRC-32 of the first in hexadecimal. It
 is replaced as a whole. Every file it names is immutable; files that it does not name are leftovers.
 
-    {"format": 1, "version": v, "next_number": n, "log": [file, offset, lsn, batch, checksum],
+    {"format": 2, "version": v, "next_number": n, "log": [file, offset, lsn, batch, checksum],
      "namespaces": name or null,
      "segments": [{"number": n, "bytes": b, "rows": r, "dead": d, "mask": name or null,
                    "unclustered": u}, ...]}
 
-"unclustered" is absent where an older release wrote it: all rows of the segment then count as that.
+Format 1 has no "unclustered": all rows of a segment then count as that.
 """
 
 import json
@@ -20,7 +20,7 @@ from storage.errors import DataLoss, DiskFailed, FormatTooNew, WriteOutcomeUnkno
 from storage.files import Files, unreadable, unwritable
 from storage.log_format import Position, log_file_number
 
-FORMAT = 1
+FORMAT = 2
 FILE_NAME = "MANIFEST"
 
 _LOG_START = Position()

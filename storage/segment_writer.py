@@ -15,7 +15,7 @@ from storage.files import Files
 from storage.limits import CHECKSUM_BLOCK_BYTES
 from storage.manifest import SegmentEntry
 from storage.name_table import Named, encode_names
-from storage.segment import (
+from storage.segment_format import (
     ALIGNMENT,
     FORMAT,
     HEADER,

@@ -16,7 +16,7 @@ from kernels.codes import Frame, encode
 from kernels.queries import Metric
 from kernels.rows import row_norms
 from storage.name_table import Named
-from storage.segment import StoredClusters
+from storage.segment_format import StoredClusters
 
 # Rows compared with centroids at once.
 _CHUNK_ROWS = 8_192

@@ -20,6 +20,7 @@ from torpor.internal.v1 import twin_pb2 as twin
 from torpor.v1 import data_pb2 as data
 from worker.pages import count_matching, page
 from worker.part import Part
+from worker.recall import measure
 from worker.search import Question, Searcher, response
 from worker.tail import Tail
 from worker.view import (
@@ -85,6 +86,7 @@ class Engine:
             frames.WORK_KIND_FETCH_BY_METADATA: self._fetch_by_metadata,
             frames.WORK_KIND_MATCH: self._match,
             frames.WORK_KIND_WRITE_OUTCOME: self._write_outcome,
+            frames.WORK_KIND_RECALL: self._recall,
         }
 
     def catch_up(self, manifest_version: int, end: Position) -> None:
@@ -204,6 +206,11 @@ class Engine:
         request = frames.WriteOutcomeRequest.FromString(job.work.request)
         outcome = self.view.outcomes.get(request.lsn)
         return outcome.SerializeToString() if outcome is not None else b""
+
+    def _recall(self, job: Job) -> bytes:
+        request = frames.RecallRequest.FromString(job.work.request)
+        searcher = Searcher(self.view, self._backend, self._metric, lambda: not job.expired)
+        return measure(self.view, searcher, request).SerializeToString()
 
     def _count(self, job: Job) -> bytes:
         request = frames.CountRequest.FromString(job.work.request)

@@ -13,7 +13,8 @@ from kernels.sparse import Postings, SparseVector, sparse_scores
 from storage.columns import Columns
 from storage.columns_writer import make_columns
 from storage.filters import Filter
-from storage.segment import Segment, StoredClusters
+from storage.segment import Segment
+from storage.segment_format import StoredClusters
 from worker.selection import Mask, RowList, Selection
 
 

@@ -101,7 +101,7 @@ class Searcher:
     ) -> None:
         self._view = view
         self._backend = backend
-        self._metric: Metric = metric
+        self.metric: Metric = metric
         self._keep_going = keep_going
 
     def run(self, namespace: bytes, questions: Sequence[Question]) -> None:
@@ -137,7 +137,7 @@ class Searcher:
             verify([place])
             vector, encoded = vector_of(*place), sparse_of(*place)
         # Beside dense values, sparse ones count under dotproduct only.
-        use = encoded and (self._metric == "dotproduct" or request.sparse_only)
+        use = encoded and (self.metric == "dotproduct" or request.sparse_only)
         return _Query(question, vector, sparse.decode(encoded) if encoded and use else None, one)
 
     def _search_part(self, part: Part, start: int, stop: int, queries: list[_Query]) -> list[Hits]:
@@ -187,7 +187,7 @@ class Searcher:
         asks: list[Ask],
     ) -> list[Hits]:
         """What is found near queries that are content with that."""
-        vectors = Queries.of(np.stack([query.vector for query in queries]), self._metric)
+        vectors = Queries.of(np.stack([query.vector for query in queries]), self.metric)
         efforts = [query.effort for query in queries]
         keep_going = self._keep_going
         found = search_near(backend, rows, clusters, vectors, asks, efforts, keep_going)
@@ -225,7 +225,7 @@ class Searcher:
         dense = [number for number, one in enumerate(hits) if one is None]
         if dense:
             stacked = np.stack([queries[number].vector for number in dense])
-            vectors = Queries.of(stacked, self._metric)
+            vectors = Queries.of(stacked, self.metric)
             own = [asks[number] for number in dense]
             found = search(self._backend, rows, vectors, own, self._keep_going, keep_ties)
             for number, one in zip(dense, found, strict=True):

@@ -19,7 +19,8 @@ from kernels.queries import Metric
 from kernels.rows import norm_bounds
 from kernels.sparse import postings_of
 from storage.name_table import Named
-from storage.segment import Section, Segment, StoredClusters, hash_ids
+from storage.segment import Segment, hash_ids
+from storage.segment_format import Section, StoredClusters
 from storage.segment_writer import CodeBlock, Postings
 from worker import sparse
 from worker.clustering import Known, clusters_of

@@ -36,7 +36,7 @@ MANIFEST = Manifest(
     log=Position(3, 4096, 2**40, 99, 0xFFFFFFFF),
     namespaces="0000000011.namespaces",
     segments=(
-        SegmentEntry(4, 2**35, 1_000_000, 17, "0000000011-0000000004.mask"),
+        SegmentEntry(4, 2**35, 1_000_000, 17, "0000000011-0000000004.mask", unclustered=600_000),
         SegmentEntry(11, 512, 0),
     ),
 )
@@ -119,8 +119,16 @@ def test_the_log_is_written_as_format_1_says(
         assert (tmp_path / name).read_bytes() == (GOLDEN / "log-1" / name).read_bytes()
 
 
-def test_the_manifest_is_read_and_written_as_format_1_says() -> None:
+def test_the_manifest_of_format_1_is_read() -> None:
+    """What it does not say of its segments is assumed to be so."""
+    large, empty = MANIFEST.segments
+    assumed = (replace(large, unclustered=large.rows), empty)
     content = (GOLDEN / "manifest-1").read_bytes()
+    assert manifests.decode(content, "golden") == replace(MANIFEST, segments=assumed)
+
+
+def test_the_manifest_is_read_and_written_as_format_2_says() -> None:
+    content = (GOLDEN / "manifest-2").read_bytes()
     assert manifests.decode(content, "golden") == MANIFEST
     assert manifests.encode(MANIFEST) == content
 

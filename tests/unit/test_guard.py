@@ -15,7 +15,7 @@ from router.keys_file import change_keys
 from torpor.v1 import control_pb2, data_pb2
 
 READ = {
-    *("Query", "QueryBatch", "Fetch", "FetchByMetadata", "List"),
+    *("Query", "QueryBatch", "MeasureRecall", "Fetch", "FetchByMetadata", "List"),
     *("DescribeIndexStats", "ListNamespaces", "DescribeNamespace"),
 }
 WRITE = {"Upsert", "Update", "Delete", "CreateNamespace", "DeleteNamespace"}

@@ -29,7 +29,7 @@ SOME = Manifest(
     log=Position(3, 4096, 2**40, 99, 0xFFFFFFFF),
     namespaces="0000000011.namespaces",
     segments=(
-        SegmentEntry(4, 2**35, 1_000_000, 17, "0000000011-0000000004.mask"),
+        SegmentEntry(4, 2**35, 1_000_000, 17, "0000000011-0000000004.mask", 600_000),
         SegmentEntry(11, 512, 0),
     ),
 )
@@ -83,9 +83,9 @@ def test_a_manifest_with_any_bit_changed_or_byte_missing_is_data_loss() -> None:
 def test_a_newer_manifest_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     disk = FakeFiles()
     with monkeypatch.context() as patch:
-        patch.setattr("storage.manifest.FORMAT", 2)
+        patch.setattr("storage.manifest.FORMAT", 3)
         manifests.store(disk, FOLDER, SOME)
-    with pytest.raises(FormatTooNew, match=r"The manifest /data/index/MANIFEST has format 2"):
+    with pytest.raises(FormatTooNew, match=r"The manifest /data/index/MANIFEST has format 3"):
         manifests.load(disk, FOLDER)
 
 

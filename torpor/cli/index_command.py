@@ -1,4 +1,4 @@
-"""`torpor index`: creates, lists, describes, configures and deletes indexes, wakes and puts to sleep."""
+"""`torpor index`: creates, lists, describes, configures and deletes indexes, wakes, puts to sleep."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -8,6 +8,7 @@ from torpor.cli.command import Parser, Work, add_yes, confirm, count, family, po
 from torpor.cli.connection import Connection
 from torpor.cli.index_report import report
 from torpor.cli.messages import document, word
+from torpor.cli.recall_command import recall
 from torpor.cli.screen import Screen, counted
 from torpor.v1 import control_pb2 as control
 
@@ -16,7 +17,16 @@ _METRICS = ("cosine", "euclidean", "dotproduct")
 
 def main(arguments: Sequence[str]) -> int:
     """Runs one of the commands of `torpor index`; returns the exit status."""
-    parsers = [_list(), _create(), _describe(), _configure(), _delete(), _wake(), _sleep()]
+    parsers = [
+        _list(),
+        _create(),
+        _describe(),
+        _configure(),
+        _delete(),
+        _wake(),
+        _sleep(),
+        recall(),
+    ]
     description = "The indexes of a server: their settings, their life, their cost."
     return run(family("torpor index", description, parsers), arguments)
 

@@ -43,6 +43,14 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--include-values", action="store_true", help="show the matches' values")
     parser.add_argument("--no-metadata", action="store_true", help="leave the metadata out")
+    effort = parser.add_argument_group("how a large namespace is searched")
+    effort.add_argument("--exact", action="store_true", help="as a whole, whatever it takes")
+    effort.add_argument(
+        "--scan-factor", metavar="F", type=float, help="so many times the default of it, 0.5 to 4"
+    )
+    effort.add_argument(
+        "--max-candidates", metavar="N", type=count, help="score at most so many of its records"
+    )
     freshness = parser.add_mutually_exclusive_group()
     freshness.add_argument(
         "--at-least-lsn", metavar="LSN", type=log_number, help="see at least this write"
@@ -95,6 +103,9 @@ def _request(options: argparse.Namespace) -> data.QueryRequest:
         filter=json_argument.read_if("--filter", options.filter, struct),
         include_values=options.include_values,
         include_metadata=not options.no_metadata,
+        scan_factor=options.scan_factor,
+        max_candidates=options.max_candidates,
+        exact=options.exact,
         at_least_lsn=options.at_least_lsn,
     )
     # Also a false one would take the place of at_least_lsn.

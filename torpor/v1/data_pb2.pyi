@@ -1039,6 +1039,129 @@ class QueryResponse(_message.Message):
 Global___QueryResponse: _TypeAlias = QueryResponse  # noqa: Y015
 
 @_typing.final
+class MeasureRecallRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    SCAN_FACTOR_FIELD_NUMBER: _builtins.int
+    MAX_CANDIDATES_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace; see UpsertRequest."""
+    top_k: _builtins.int
+    """How many neighbours of each record, 1 to 1,000. Default 10."""
+    samples: _builtins.int
+    """How many records, 1 to 1,000. Default 100."""
+    scan_factor: _builtins.float
+    """As in QueryRequest."""
+    max_candidates: _builtins.int
+    """As in QueryRequest; above top_k."""
+    seed: _builtins.int
+    """The same seed draws the same records from the same index. Absent: one is drawn."""
+    index: _builtins.str
+    """The index, where call metadata does not name it."""
+    @_builtins.property
+    def filter(self) -> _struct_pb2.Struct:
+        """Only neighbours that match; the records themselves need not."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        top_k: _builtins.int | None = ...,
+        samples: _builtins.int | None = ...,
+        scan_factor: _builtins.float | None = ...,
+        max_candidates: _builtins.int | None = ...,
+        filter: _struct_pb2.Struct | None = ...,
+        seed: _builtins.int | None = ...,
+        index: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates", "_samples", b"_samples", "_scan_factor", b"_scan_factor", "_seed", b"_seed", "_top_k", b"_top_k", "filter", b"filter", "max_candidates", b"max_candidates", "samples", b"samples", "scan_factor", b"scan_factor", "seed", b"seed", "top_k", b"top_k"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates", "_samples", b"_samples", "_scan_factor", b"_scan_factor", "_seed", b"_seed", "_top_k", b"_top_k", "filter", b"filter", "index", b"index", "max_candidates", b"max_candidates", "namespace", b"namespace", "samples", b"samples", "scan_factor", b"scan_factor", "seed", b"seed", "top_k", b"top_k"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_candidates: _TypeAlias = _typing.Literal["max_candidates"]  # noqa: Y015
+    _WhichOneofArgType__max_candidates: _TypeAlias = _typing.Literal["_max_candidates", b"_max_candidates"]  # noqa: Y015
+    _WhichOneofReturnType__samples: _TypeAlias = _typing.Literal["samples"]  # noqa: Y015
+    _WhichOneofArgType__samples: _TypeAlias = _typing.Literal["_samples", b"_samples"]  # noqa: Y015
+    _WhichOneofReturnType__scan_factor: _TypeAlias = _typing.Literal["scan_factor"]  # noqa: Y015
+    _WhichOneofArgType__scan_factor: _TypeAlias = _typing.Literal["_scan_factor", b"_scan_factor"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
+    _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_candidates) -> _WhichOneofReturnType__max_candidates | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__samples) -> _WhichOneofReturnType__samples | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scan_factor) -> _WhichOneofReturnType__scan_factor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
+
+Global___MeasureRecallRequest: _TypeAlias = MeasureRecallRequest  # noqa: Y015
+
+@_typing.final
+class MeasureRecallResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECALL_FIELD_NUMBER: _builtins.int
+    RECALL_LOW_FIELD_NUMBER: _builtins.int
+    RECALL_HIGH_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    APPROXIMATE_MS_FIELD_NUMBER: _builtins.int
+    EXACT_MS_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    recall: _builtins.float
+    """Of the exact neighbours of a record, the share that the approximate answer has, in the mean."""
+    recall_low: _builtins.float
+    """The lower end of the 95 % confidence interval of that: Wilson's, with as many trials as the spread
+    of the records' recalls speaks for.
+    """
+    recall_high: _builtins.float
+    """Its upper end."""
+    samples: _builtins.int
+    """How many records were asked for; fewer than wanted only where the namespace is empty, then 0."""
+    exact: _builtins.int
+    """How many of the approximate answers are known to be exact."""
+    approximate_ms: _builtins.float
+    """Median milliseconds in the worker of an approximate answer."""
+    exact_ms: _builtins.float
+    """The same of an exact one."""
+    records: _builtins.int
+    """Records in the namespace."""
+    seed: _builtins.int
+    """What the records were drawn with."""
+    def __init__(
+        self,
+        *,
+        recall: _builtins.float = ...,
+        recall_low: _builtins.float = ...,
+        recall_high: _builtins.float = ...,
+        samples: _builtins.int = ...,
+        exact: _builtins.int = ...,
+        approximate_ms: _builtins.float = ...,
+        exact_ms: _builtins.float = ...,
+        records: _builtins.int = ...,
+        seed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approximate_ms", b"approximate_ms", "exact", b"exact", "exact_ms", b"exact_ms", "recall", b"recall", "recall_high", b"recall_high", "recall_low", b"recall_low", "records", b"records", "samples", b"samples", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureRecallResponse: _TypeAlias = MeasureRecallResponse  # noqa: Y015
+
+@_typing.final
 class DescribeIndexStatsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

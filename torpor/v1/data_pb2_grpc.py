@@ -50,6 +50,11 @@ class DataServiceStub(object):
                 request_serializer=torpor_dot_v1_dot_data__pb2.QueryBatchRequest.SerializeToString,
                 response_deserializer=torpor_dot_v1_dot_data__pb2.QueryBatchResponse.FromString,
                 _registered_method=True)
+        self.MeasureRecall = channel.unary_unary(
+                '/torpor.v1.DataService/MeasureRecall',
+                request_serializer=torpor_dot_v1_dot_data__pb2.MeasureRecallRequest.SerializeToString,
+                response_deserializer=torpor_dot_v1_dot_data__pb2.MeasureRecallResponse.FromString,
+                _registered_method=True)
         self.Fetch = channel.unary_unary(
                 '/torpor.v1.DataService/Fetch',
                 request_serializer=torpor_dot_v1_dot_data__pb2.FetchRequest.SerializeToString,
@@ -131,6 +136,16 @@ class DataServiceServicer(object):
     def QueryBatch(self, request, context):
         """Answers many queries at once: one wake, and one pass over the vectors of a namespace for all
         queries that share it. Fails as a whole.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MeasureRecall(self, request, context):
+        """Measures how near approximate answers are to the exact ones: asks for the nearest neighbours of
+        stored records, drawn at random, both ways. What a record finds of itself does not count. Takes
+        about as long as so many exact queries, in pieces between which other queries are answered. Fails
+        with INVALID_ARGUMENT for a sparse index.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -231,6 +246,11 @@ def add_DataServiceServicer_to_server(servicer, server):
                     servicer.QueryBatch,
                     request_deserializer=torpor_dot_v1_dot_data__pb2.QueryBatchRequest.FromString,
                     response_serializer=torpor_dot_v1_dot_data__pb2.QueryBatchResponse.SerializeToString,
+            ),
+            'MeasureRecall': grpc.unary_unary_rpc_method_handler(
+                    servicer.MeasureRecall,
+                    request_deserializer=torpor_dot_v1_dot_data__pb2.MeasureRecallRequest.FromString,
+                    response_serializer=torpor_dot_v1_dot_data__pb2.MeasureRecallResponse.SerializeToString,
             ),
             'Fetch': grpc.unary_unary_rpc_method_handler(
                     servicer.Fetch,
@@ -365,6 +385,33 @@ class DataService(object):
             '/torpor.v1.DataService/QueryBatch',
             torpor_dot_v1_dot_data__pb2.QueryBatchRequest.SerializeToString,
             torpor_dot_v1_dot_data__pb2.QueryBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MeasureRecall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.DataService/MeasureRecall',
+            torpor_dot_v1_dot_data__pb2.MeasureRecallRequest.SerializeToString,
+            torpor_dot_v1_dot_data__pb2.MeasureRecallResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -109,6 +109,12 @@ class DataServiceStub:
     """Answers many queries at once: one wake, and one pass over the vectors of a namespace for all
     queries that share it. Fails as a whole.
     """
+    MeasureRecall: _grpc.UnaryUnaryMultiCallable[_data_pb2.MeasureRecallRequest, _data_pb2.MeasureRecallResponse]
+    """Measures how near approximate answers are to the exact ones: asks for the nearest neighbours of
+    stored records, drawn at random, both ways. What a record finds of itself does not count. Takes
+    about as long as so many exact queries, in pieces between which other queries are answered. Fails
+    with INVALID_ARGUMENT for a sparse index.
+    """
     Fetch: _grpc.UnaryUnaryMultiCallable[_data_pb2.FetchRequest, _data_pb2.FetchResponse]
     """Returns the records of the given ids. Ids that do not exist are left out."""
     FetchByMetadata: _grpc.UnaryUnaryMultiCallable[_data_pb2.FetchByMetadataRequest, _data_pb2.FetchByMetadataResponse]
@@ -165,6 +171,12 @@ class DataServiceAsyncStub(DataServiceStub):
     QueryBatch: _aio.UnaryUnaryMultiCallable[_data_pb2.QueryBatchRequest, _data_pb2.QueryBatchResponse]  # type: ignore[assignment]
     """Answers many queries at once: one wake, and one pass over the vectors of a namespace for all
     queries that share it. Fails as a whole.
+    """
+    MeasureRecall: _aio.UnaryUnaryMultiCallable[_data_pb2.MeasureRecallRequest, _data_pb2.MeasureRecallResponse]  # type: ignore[assignment]
+    """Measures how near approximate answers are to the exact ones: asks for the nearest neighbours of
+    stored records, drawn at random, both ways. What a record finds of itself does not count. Takes
+    about as long as so many exact queries, in pieces between which other queries are answered. Fails
+    with INVALID_ARGUMENT for a sparse index.
     """
     Fetch: _aio.UnaryUnaryMultiCallable[_data_pb2.FetchRequest, _data_pb2.FetchResponse]  # type: ignore[assignment]
     """Returns the records of the given ids. Ids that do not exist are left out."""
@@ -237,6 +249,18 @@ class DataServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_data_pb2.QueryBatchResponse, _abc.Awaitable[_data_pb2.QueryBatchResponse]]:
         """Answers many queries at once: one wake, and one pass over the vectors of a namespace for all
         queries that share it. Fails as a whole.
+        """
+
+    @_abc_1.abstractmethod
+    def MeasureRecall(
+        self,
+        request: _data_pb2.MeasureRecallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_data_pb2.MeasureRecallResponse, _abc.Awaitable[_data_pb2.MeasureRecallResponse]]:
+        """Measures how near approximate answers are to the exact ones: asks for the nearest neighbours of
+        stored records, drawn at random, both ways. What a record finds of itself does not count. Takes
+        about as long as so many exact queries, in pieces between which other queries are answered. Fails
+        with INVALID_ARGUMENT for a sparse index.
         """
 
     @_abc_1.abstractmethod

@@ -49,6 +49,8 @@ class _WorkKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WorkKind.Val
     """`Work.request` is a WriteOutcomeRequest, the response's bytes are a WriteOutcome; empty when the
     write was folded before this worker opened the index.
     """
+    WORK_KIND_RECALL: _WorkKind.ValueType  # 11
+    """`Work.request` is a RecallRequest, the response's bytes are Recalls."""
 
 class WorkKind(_WorkKind, metaclass=_WorkKindEnumTypeWrapper):
     """What a frame to a worker asks for; `Work.request` is the public request of that name."""
@@ -74,6 +76,8 @@ WORK_KIND_WRITE_OUTCOME: WorkKind.ValueType  # 10
 """`Work.request` is a WriteOutcomeRequest, the response's bytes are a WriteOutcome; empty when the
 write was folded before this worker opened the index.
 """
+WORK_KIND_RECALL: WorkKind.ValueType  # 11
+"""`Work.request` is a RecallRequest, the response's bytes are Recalls."""
 Global___WorkKind: _TypeAlias = WorkKind  # noqa: Y015
 
 class _Outcome:
@@ -334,6 +338,94 @@ class MatchRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__namespace) -> _WhichOneofReturnType__namespace | None: ...
 
 Global___MatchRequest: _TypeAlias = MatchRequest  # noqa: Y015
+
+@_typing.final
+class RecallRequest(_message.Message):
+    """Asks how near approximate answers are to the exact ones."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    query: _builtins.bytes
+    """A QueryTwin without vector."""
+    seed: _builtins.int
+    start: _builtins.int
+    """Number of the first sample; the worker takes those up to `stop`, one at least, while it has time."""
+    stop: _builtins.int
+    def __init__(
+        self,
+        *,
+        query: _builtins.bytes = ...,
+        seed: _builtins.int = ...,
+        start: _builtins.int = ...,
+        stop: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query", b"query", "seed", b"seed", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecallRequest: _TypeAlias = RecallRequest  # noqa: Y015
+
+@_typing.final
+class Recall(_message.Message):
+    """One sample: its recall, whether the approximate answer is exact, and what both took."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECALL_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    APPROXIMATE_MS_FIELD_NUMBER: _builtins.int
+    EXACT_MS_FIELD_NUMBER: _builtins.int
+    recall: _builtins.float
+    exact: _builtins.bool
+    approximate_ms: _builtins.float
+    exact_ms: _builtins.float
+    def __init__(
+        self,
+        *,
+        recall: _builtins.float = ...,
+        exact: _builtins.bool = ...,
+        approximate_ms: _builtins.float = ...,
+        exact_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approximate_ms", b"approximate_ms", "exact", b"exact", "exact_ms", b"exact_ms", "recall", b"recall"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Recall: _TypeAlias = Recall  # noqa: Y015
+
+@_typing.final
+class Recalls(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECALLS_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    records: _builtins.int
+    """Of the namespace."""
+    @_builtins.property
+    def recalls(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recall]:
+        """Empty where the namespace is."""
+
+    def __init__(
+        self,
+        *,
+        recalls: _abc.Iterable[Global___Recall] | None = ...,
+        records: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recalls", b"recalls", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Recalls: _TypeAlias = Recalls  # noqa: Y015
 
 @_typing.final
 class WriteOutcomeRequest(_message.Message):

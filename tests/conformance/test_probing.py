@@ -1,0 +1,172 @@
+"""Searching near centroids: exact where everything is taken, and otherwise right about what it finds."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kernels.centroids import Nearest, train
+from kernels.code_backend import CodeBackend
+from kernels.codes import Codes, encode, frame_of
+from kernels.numpy_backend import NumpyBackend
+from kernels.probing import Clusters, Effort, Found, search_near
+from kernels.products import NumkongProducts, NumpyProducts, Products
+from kernels.queries import Ask, Metric, Queries
+from kernels.rows import Rows, norm_bounds, row_norms
+from tests.conformance.brute_force import METRICS, Vectors, brute_force, rows_of
+
+START, STOP, COUNT = 100, 4_100, 4_300
+RANDOM = np.random.default_rng(2)
+CENTRES = 3 * RANDOM.standard_normal((60, 24))
+VECTORS = (CENTRES[RANDOM.integers(60, size=COUNT)] + RANDOM.standard_normal((COUNT, 24))).astype(
+    np.float32
+)
+QUERIES = (CENTRES[RANDOM.integers(60, size=12)] + RANDOM.standard_normal((12, 24))).astype(
+    np.float32
+)
+PRODUCTS: list[Products] = [NumpyProducts(), NumkongProducts()]
+
+
+def clustered(
+    vectors: Vectors, metric: Metric, count: int = 120, dead: set[int] | None = None
+) -> tuple[Rows, Clusters]:
+    """The rows START..STOP around centroids, among rows of other namespaces."""
+    points = train(vectors[START:STOP].copy(), count, metric)
+    closest = Nearest(points, metric).of(vectors[START:STOP])
+    order = np.arange(len(vectors), dtype=np.uint32)
+    order[START:STOP] = np.argsort(closest, kind="stable") + START
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order), dtype=np.uint32)
+    frame = frame_of(lambda first, last: vectors[first:last], *vectors.shape)
+    coded = encode(vectors[order], frame)
+    codes = Codes(*coded[:4], frame, coded.limits, order, places)
+    plain = rows_of(vectors, START, STOP, dead, coded=False)
+    rows = Rows(
+        vectors, plain.norms, START, STOP, plain.dead, plain.norm_min, plain.norm_max, codes
+    )
+    norms = row_norms(points)
+    own = encode(points, frame)
+    centroids = Rows(
+        *(points, norms, 0, len(points), None, *norm_bounds(norms)), Codes.of(own, frame)
+    )
+    ends = (START + np.cumsum(np.bincount(closest, minlength=len(points)))).astype(np.uint32)
+    return rows, Clusters(START, STOP, ends, order, places, centroids)
+
+
+def near(
+    rows: Rows,
+    clusters: Clusters,
+    metric: Metric,
+    asks: list[Ask],
+    effort: Effort,
+    products: Products = PRODUCTS[0],
+) -> list[Found]:
+    backend = CodeBackend(products, NumpyBackend())
+    queries = Queries.of(QUERIES[: len(asks)], metric)
+    return search_near(backend, rows, clusters, queries, asks, [effort] * len(asks), lambda: True)
+
+
+def same(one: NDArray[np.int64], other: NDArray[np.int64]) -> None:
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("products", PRODUCTS, ids=lambda one: one.name)
+def test_with_all_clusters_taken_an_answer_is_exact_and_says_so(
+    metric: Metric, products: Products
+) -> None:
+    dead = set(range(START, STOP, 3))
+    rows, clusters = clustered(VECTORS, metric, dead=dead)
+    asks = [Ask(k) for k in (1, 10, 100, 5_000)]
+    for number, found in enumerate(near(rows, clusters, metric, asks, Effort(100), products)):
+        assert found.exact
+        expected = brute_force(rows, QUERIES[number], asks[number], metric)
+        same(found.hits.rows, expected.rows)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_near_answers_are_mostly_right_the_same_everywhere_and_scored_exactly(
+    metric: Metric,
+) -> None:
+    rows, clusters = clustered(VECTORS, metric)
+    asks = [Ask(10)] * len(QUERIES)
+    both = [near(rows, clusters, metric, asks, Effort(), products) for products in PRODUCTS]
+    shared = 0
+    for number, (found, other) in enumerate(zip(*both, strict=True)):
+        same(found.hits.rows, other.hits.rows)
+        assert not found.exact
+        every = brute_force(rows, QUERIES[number], Ask(STOP - START), metric)
+        known = dict(zip(every.rows.tolist(), every.scores.tolist(), strict=True))
+        assert [known[row] for row in found.hits.rows.tolist()] == found.hits.scores.tolist()
+        shared += len(set(found.hits.rows.tolist()) & set(every.rows[:10].tolist()))
+    assert shared >= 0.9 * 10 * len(QUERIES)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
+@pytest.mark.parametrize("against", [False, True], ids=["random", "far from the query"])
+def test_a_filter_finds_what_it_allows(share: float, against: bool) -> None:
+    rows, clusters = clustered(VECTORS, "euclidean")
+    count = STOP - START
+    shared = total = 0
+    for number, query in enumerate(QUERIES):
+        mask = np.random.default_rng(number).random(count) < share
+        if against:
+            far = ((VECTORS[START:STOP] - query) ** 2).sum(axis=1)
+            mask = far >= np.quantile(far, 1 - share)
+        queries = Queries.of(QUERIES[number : number + 1], "euclidean")
+        (found,) = search_near(
+            CodeBackend(PRODUCTS[0], NumpyBackend()),
+            *(rows, clusters, queries, [Ask(10, None, mask)], [Effort()], lambda: True),
+        )
+        every = brute_force(rows, query, Ask(count), "euclidean")
+        expected = [row for row in every.rows.tolist() if mask[row - START]][:10]
+        got = found.hits.rows.tolist()
+        assert all(mask[row - START] for row in got)
+        assert len(got) == len(expected)
+        if found.exact:
+            assert got == expected
+        shared, total = shared + len(set(got) & set(expected)), total + len(expected)
+    assert shared >= 0.9 * total
+
+
+def test_a_list_of_many_rows_is_searched_as_a_mask_is() -> None:
+    rows, clusters = clustered(VECTORS, "cosine")
+    mask = np.arange(STOP - START) % 2 == 0
+    (masked,) = near(rows, clusters, "cosine", [Ask(10, None, mask)], Effort())
+    (listed,) = near(rows, clusters, "cosine", [Ask(10, np.flatnonzero(mask) + START)], Effort())
+    same(masked.hits.rows, listed.hits.rows)
+
+
+def test_candidates_are_bounded_and_the_answer_no_longer_exact() -> None:
+    rows, clusters = clustered(VECTORS, "cosine")
+    for effort in (Effort(1, 10), Effort(3.9, 12)):
+        for found in near(rows, clusters, "cosine", [Ask(10)] * 5, effort):
+            assert found.hits.scored <= 12 and len(found.hits.rows) == 10
+            assert not found.exact
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        np.ones((COUNT, 5), np.float32),
+        np.zeros((COUNT, 5), np.float32),
+        np.repeat(np.eye(5, dtype=np.float32), COUNT // 5, axis=0),
+        np.full((COUNT, 5), 1e30, np.float32),
+    ],
+    ids=["equal", "zero", "few", "huge"],
+)
+def test_odd_rows_are_found(metric: Metric, vectors: Vectors) -> None:
+    """Many clusters are empty here, and every row ties."""
+    rows, clusters = clustered(vectors, metric, count=30)
+    query = Queries.of(np.array([[1, 0.5, 0, 0, 0]], np.float32), metric)
+    backend = CodeBackend(PRODUCTS[0], NumpyBackend())
+    for effort in (Effort(), Effort(0.5, 20)):
+        (found,) = search_near(backend, rows, clusters, query, [Ask(10)], [effort], lambda: True)
+        assert len(found.hits.rows) == 10
+        assert not np.isnan(found.hits.scores).any()
+
+
+def test_with_every_row_dead_nothing_is_found() -> None:
+    rows, clusters = clustered(VECTORS, "cosine", dead=set(range(START, STOP)))
+    (found,) = near(rows, clusters, "cosine", [Ask(10)], Effort())
+    assert not len(found.hits.rows)
