@@ -14,6 +14,7 @@ from bench.errors import known
 
 # Figures beside a benchmark are those of one core, like the server's BLAS.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What grpc has to say is in the errors that it raises.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 

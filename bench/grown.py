@@ -68,10 +68,11 @@ def kept_neighbors(
     vectors: Floats,
     queries: Floats,
     folder: Path,
+    k: int,
     find: Callable[[], NDArray[np.int32]],
 ) -> NDArray[np.int32]:
     """What `find` says, (q, k), or said when it was asked for these vectors and queries before."""
-    path = folder / f"neighbors-{_fingerprint(vectors)}-{len(vectors)}-{_fingerprint(queries)}.npy"
+    path = folder / f"neighbors-{_fingerprint(vectors)}-{_fingerprint(queries)}-{k}.npy"
     if path.exists():
         known: NDArray[np.int32] = np.load(path)
         return known

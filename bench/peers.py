@@ -105,6 +105,7 @@ class _Bench:
             dataset.vectors,
             dataset.queries[:count],
             options.cache,
+            self._k,
             lambda: datasets.nearest(dataset.vectors, dataset.queries[:count], self._k),
         )
         self._efforts: dict[str, int] = {}

@@ -26,6 +26,15 @@ def memory_bytes(pid: int) -> int:
     return int(found[1]) << 10
 
 
+def anonymous_bytes(pid: int) -> int:
+    """The memory of a process that is no file's; 0 for one that has gone."""
+    try:
+        found = re.search(r"Anonymous:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(found[1]) << 10 if found else 0
+
+
 def written_bytes(pid: int) -> int:
     """What a process has caused to be written to disks, with its children that have exited.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import chromadb
 import numpy as np
+from chromadb.api.shared_system_client import SharedSystemClient
 
 from bench.engines.engine import Floats, Numbers, Opened, padded
 
@@ -40,6 +41,8 @@ class Chroma:
         if collection.configuration["hnsw"]["ef_search"] != effort:
             collection.modify(configuration={"hnsw": {"ef_search": effort}})
             client.close()
+            # Clients of one folder share what is open, and with it the effort of before.
+            SharedSystemClient.clear_system_cache()
             client = _client(folder)
             collection = client.get_collection(_NAME, embedding_function=None)
         return _Opened(client, collection)

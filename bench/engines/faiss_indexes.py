@@ -28,12 +28,14 @@ class _Faiss:
         return None
 
     def build(self, vectors: Floats, folder: Path) -> None:
+        threads = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(os.cpu_count() or 1)
         index = self.make(len(vectors), vectors.shape[1])
         if not index.is_trained:
             step = max(1, len(vectors) // (_TRAINED_ROWS * partitions(len(vectors))))
             index.train(vectors[::step].copy())
         index.add(vectors)
+        faiss.omp_set_num_threads(threads)
         faiss.write_index(index, str(folder / _FILE))
 
     def open(self, folder: Path, effort: int) -> Opened:

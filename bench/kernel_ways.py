@@ -1,0 +1,180 @@
+"""Ways to compute an answer, for `kernels.py`: Torpor's own, numpy's, and other libraries'."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.engines.engine import Missing, Peer
+from kernels.backend import Backend
+from kernels.centroids import Nearest, centroids_for, sampled_rows, train
+from kernels.code_backend import CodeBackend
+from kernels.codes import Codes, encode, frame_of
+from kernels.numpy_backend import NumpyBackend
+from kernels.probing import Clusters, Effort, search_near
+from kernels.products import NumkongProducts, NumpyProducts, fastest
+from kernels.queries import Ask, Metric, Queries
+from kernels.rows import Rows, norm_bounds, row_norms
+from kernels.topk import Hits, search
+from storage.limits import EXACT_CODE_BYTES_MAX
+
+Floats = NDArray[np.float32]
+Numbers = NDArray[np.int64]
+# Rows (b, k) for queries (b, d), best first.
+Find = Callable[[Floats, int], Numbers]
+
+_CHUNK_ROWS = 8_192
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way, and the bytes that it reads of each row (0 where it does not read them all)."""
+
+    name: str
+    find: Find
+    bytes_a_row: int = 0
+
+
+def rows_of(vectors: Floats) -> Rows:
+    """Rows with their codes, as a segment has them."""
+    count, dimension = vectors.shape
+    norms = row_norms(vectors)
+    frame = frame_of(lambda start, stop: vectors[start:stop], count, dimension)
+    codes = Codes.of(encode(vectors, frame), frame)
+    return Rows(vectors, norms, 0, count, None, *norm_bounds(norms), codes)
+
+
+def certified(backend: Backend, rows: Rows, metric: Metric, queries: Floats, k: int) -> list[Hits]:
+    """The proven answers."""
+    return search(backend, rows, Queries.of(queries, metric), [Ask(k)] * len(queries))
+
+
+def own_ways(rows: Rows) -> Iterator[Way]:
+    """Torpor's, under cosine, by one thread: exact, and approximate where that is the default."""
+    dimension = rows.vectors.shape[1]
+    bare = replace(rows, codes=None)
+
+    def exact(backend: Backend, searched: Rows) -> Find:
+        return lambda queries, k: np.stack(
+            [one.rows for one in certified(backend, searched, "cosine", queries, k)]
+        )
+
+    if fastest().name == NumkongProducts.name:
+        by_numkong = CodeBackend(NumkongProducts(), NumpyBackend(1))
+        yield Way("codes by numkong", exact(by_numkong, rows), dimension)
+    by_numpy = CodeBackend(NumpyProducts(), NumpyBackend(1))
+    yield Way("codes by numpy", exact(by_numpy, rows), dimension)
+    yield Way("float32 by numpy", exact(NumpyBackend(1), bare), 4 * dimension)
+    yield Way("X @ q and selection", _bare(rows.vectors), 4 * dimension)
+    if len(rows.vectors) * dimension <= EXACT_CODE_BYTES_MAX:
+        return
+    clustered, clusters = _clustered(rows)
+    near = CodeBackend(fastest(), NumpyBackend(1))
+
+    def approximate(queries: Floats, k: int) -> Numbers:
+        asked = Queries.of(queries, "cosine")
+        asks, efforts = [Ask(k)] * len(queries), [Effort()] * len(queries)
+        found = search_near(near, clustered, clusters, asked, asks, efforts, lambda: True)
+        return np.stack([one.hits.rows for one in found])
+
+    yield Way("approximate", approximate)
+
+
+class PeerWay(AbstractContextManager["PeerWay"]):
+    """A library's, built in a temporary folder; raises Missing when it is made."""
+
+    def __init__(self, peer: Peer, vectors: Floats) -> None:
+        self.peer = peer
+        self._engine = peer.make()
+        self._stack = ExitStack()
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        try:
+            self._engine.build(vectors, self._folder)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def tuned(self, queries: Floats, neighbors: NDArray[np.int32], wanted: float) -> Way:
+        """With the smallest effort that reaches a recall, one query at a time in one thread."""
+        k = neighbors.shape[1]
+        path = None
+        for effort in self.peer.efforts:
+            opened = self._engine.open(self._folder, effort)
+            name = f"{self.peer.name}, {effort}" if effort else self.peer.name
+            path = Way(name, opened.query)
+            if recall(opened.query(queries, k), neighbors) >= wanted:
+                break
+        assert path is not None
+        return path
+
+
+def recall(found: Numbers, neighbors: NDArray[np.int32]) -> float:
+    """The share of the neighbours (b, k) that were found."""
+    shares = [
+        len(set(ours) & set(theirs)) / len(theirs)
+        for ours, theirs in zip(found.tolist(), neighbors.tolist(), strict=True)
+    ]
+    return float(np.mean(shares))
+
+
+def peers_of(peers: Sequence[Peer]) -> tuple[list[Peer], list[str]]:
+    """Those that are installed here, and what is said of those that are not."""
+    here, said = [], []
+    for peer in peers:
+        try:
+            peer.make()
+        except Missing as error:
+            said.append(f"{peer.name}: {error}")
+        else:
+            here.append(peer)
+    return here, said
+
+
+def _bare(vectors: Floats) -> Find:
+    """What one would write by hand: a product of matrices and a partition, proving nothing."""
+
+    def find(queries: Floats, k: int) -> Numbers:
+        products = queries @ vectors.T
+        best = np.argpartition(-products, k - 1, axis=1)[:, :k]
+        order = np.argsort(-np.take_along_axis(products, best, axis=1), axis=1)
+        return np.take_along_axis(best, order, axis=1)
+
+    return find
+
+
+def _clustered(rows: Rows) -> tuple[Rows, Clusters]:
+    """The same rows with codes around centroids, as a merge lays them."""
+    count, dimension = rows.vectors.shape
+    assert rows.codes is not None
+    sample = rows.vectors[sampled_rows(count, dimension)]
+    centroids = train(sample, centroids_for(count), "cosine")
+    nearest = Nearest(centroids, "cosine")
+    closest = np.empty(count, np.int32)
+    for start in range(0, count, _CHUNK_ROWS):
+        closest[start : start + _CHUNK_ROWS] = nearest.of(rows.vectors[start : start + _CHUNK_ROWS])
+    order = np.argsort(closest, kind="stable").astype(np.uint32)
+    places = np.empty(count, np.uint32)
+    places[order] = np.arange(count, dtype=np.uint32)
+    ends = np.cumsum(np.bincount(closest, minlength=len(centroids))).astype(np.uint32)
+    codes = rows.codes
+    laid = Codes(
+        codes.values[order],
+        codes.scales[order],
+        codes.distances[order],
+        codes.centre_products[order],
+        codes.frame,
+        codes.limits,
+        order,
+        places,
+    )
+    norms = row_norms(centroids)
+    coded = Codes.of(encode(centroids, codes.frame), codes.frame)
+    points = Rows(centroids, norms, 0, len(centroids), None, *norm_bounds(norms), coded)
+    return replace(rows, codes=laid), Clusters(0, count, ends, order, places, points)

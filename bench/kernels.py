@@ -1,0 +1,216 @@
+"""What does each way to compute an answer cost, beside faiss and usearch on the same data?
+
+No server: arrays in, row numbers out, in this process, one thread. Torpor's own ways are exact answers
+by codes and in float32, with their proof, and approximate ones; `X @ q and selection` is what one would
+write by hand. Libraries get the smallest effort whose recall@10 reaches --recall. All ways answer the
+same queries by turns, round after round, so that whatever else the machine does happens to all of
+them; a ratio is the median of each round's ratio, beside its spread from the 10th to the 90th
+percentile. Recall is against neighbours that were decided in float64.
+
+Beside a way that reads all rows stands how much of the memory's bandwidth it reached: the bytes of its
+codes or vectors alone, by the best rate at which numpy read a large array in the same run.
+`rows scored` are those whose exact scores the proof needed: on the set as it is, moved by one in every
+dimension under euclidean, and with four dimensions made huge and constant.
+
+Rows beyond those of the set are mixed from pairs of rows, dimensions beyond or below its own are joined
+or cut from rows (see `grown.py`). Left out: opening, filters, and threads. faiss and usearch are
+measured where they are installed: `make peers`, then .venv/peers/bin/python -m bench kernels.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from bench import dataset as datasets
+from bench.engines.peers import PEERS
+from bench.grown import grow, kept_neighbors, widen
+from bench.kernel_ways import PeerWay, Way, certified, own_ways, peers_of, recall, rows_of
+from bench.record import Recording, recording
+from kernels.code_backend import CodeBackend
+from kernels.numpy_backend import NumpyBackend
+from kernels.products import fastest
+from kernels.queries import Metric
+
+_ROWS = [10_000, 100_000, 1_000_000]
+_DIMENSIONS = {"small": [0], "full": [128, 384, 768, 1_536]}
+_BATCHES = {"small": [1, 64], "full": [1, 8, 64, 256]}
+_KS = {"small": [10], "full": [10, 100]}
+_LIBRARIES = ("faiss Flat", "faiss SQ8", "faiss RaBitQ", "faiss HNSW", "usearch")
+_RECALL_QUERIES = 100
+_BANDWIDTH_BYTES = 512 << 20
+_HUGE = 100.0
+_HUGE_DIMENSIONS = 4
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measures and writes the record."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench kernels",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    datasets.add_options(parser, sizes=True)
+    parser.add_argument(
+        "--grid",
+        choices=["small", "full"],
+        default="small",
+        help="full: dimensions 128 to 1536, batches 1 to 256, k 10 and 100",
+    )
+    parser.add_argument("--rounds", type=int, default=20, help="of all ways by turns")
+    parser.add_argument("--recall", type=float, default=0.97, help="that libraries are to reach")
+    parser.add_argument("--libraries", help="only these, by commas: " + ", ".join(_LIBRARIES))
+    parser.add_argument("--output", help="where to write the record", type=Path)
+    options = parser.parse_args(arguments)
+    options.rows = options.rows or _ROWS
+    sizes, options.rows = options.rows, None
+    dataset = datasets.load(options)
+    wanted = options.libraries.split(",") if options.libraries is not None else _LIBRARIES
+    peers, said = peers_of([peer for peer in PEERS if peer.name in wanted])
+    for line in said:
+        Console().print(line, soft_wrap=True)
+    settings = {
+        "data": f"{dataset.name}, more rows by mixing pairs",
+        "rows": sizes,
+        "grid": options.grid,
+        "products": fastest().name,
+        **{peer.name: f"{peer.version()}; {peer.settings}; {peer.knob}" for peer in peers},
+        "skipped": said,
+    }
+    with recording("kernels", settings, options.output) as record:
+        bandwidth = read_bandwidth()
+        record.figures["read bandwidth GB/s"] = bandwidth
+        for dimension in _DIMENSIONS[options.grid]:
+            dimension = dimension or dataset.vectors.shape[1]
+            vectors = widen(dataset.vectors, dimension)
+            queries = widen(dataset.queries, dimension)
+            for count in sizes:
+                chosen = _Set(grow(vectors, count, options.cache), queries, options)
+                with ExitStack() as stack:
+                    grid = _Grid(record, chosen, options, bandwidth)
+                    grid.measure([stack.enter_context(PeerWay(p, chosen.vectors)) for p in peers])
+
+
+def read_bandwidth() -> float:
+    """GB a second that one thread of this process reads, by the better of two ways to read."""
+    array = np.ones(_BANDWIDTH_BYTES // 8, np.int64)
+    halves = array.view(np.float32).reshape(2, -1)
+    best = np.inf
+    reads: list[Callable[[], object]] = [array.sum, lambda: halves[0] @ halves[1]]
+    for read in reads:
+        for _ in range(5):
+            began = time.perf_counter()
+            read()
+            best = min(best, time.perf_counter() - began)
+    return float(_BANDWIDTH_BYTES / best / 1e9)
+
+
+@dataclass
+class _Set:
+    """Vectors, queries and who is nearest to them, for one place of the grid."""
+
+    vectors: NDArray[np.float32]
+    queries: NDArray[np.float32]
+    options: argparse.Namespace
+
+    def __post_init__(self) -> None:
+        asked = self.queries[:_RECALL_QUERIES]
+        k_max = min(max(_KS[self.options.grid]), len(self.vectors))
+        self.neighbors = kept_neighbors(
+            self.vectors,
+            asked,
+            self.options.cache,
+            k_max,
+            lambda: datasets.nearest(self.vectors, asked, k_max),
+        )
+
+    @property
+    def name(self) -> str:
+        return f"{len(self.vectors):,} x {self.vectors.shape[1]}"
+
+
+class _Grid:
+    """All batches and ks of one set."""
+
+    def __init__(
+        self,
+        record: Recording,
+        chosen: _Set,
+        options: argparse.Namespace,
+        bandwidth: float,
+    ) -> None:
+        self._record = record
+        self._set = chosen
+        self._options = options
+        self._bandwidth = bandwidth
+
+    def measure(self, libraries: Sequence[PeerWay]) -> None:
+        """Every way, and what the proof of the first one needs."""
+        rows = rows_of(self._set.vectors)
+        own = list(own_ways(rows))
+        self._prove()
+        asked = self._set.queries[:_RECALL_QUERIES]
+        for k in _KS[self._options.grid]:
+            neighbors = self._set.neighbors[:, :k]
+            ways = [
+                *own,
+                *(one.tuned(asked, neighbors, self._options.recall) for one in libraries),
+            ]
+            for way in ways:
+                name = f"{self._set.name}, k {k}, {way.name}: recall@{k}"
+                self._record.figures[name] = recall(way.find(asked, k), neighbors)
+            for batch in _BATCHES[self._options.grid]:
+                self._race(ways, batch, k)
+
+    def _race(self, ways: Sequence[Way], batch: int, k: int) -> None:
+        """All ways by turns."""
+        queries, record = self._set.queries, self._record
+        taken: dict[str, list[float]] = {way.name: [] for way in ways}
+        title = f"{self._set.name}, batch {batch}, k {k}"
+        with Progress(transient=True) as progress:
+            for number in progress.track(range(-2, self._options.rounds), description=title):
+                first = (number * batch) % max(1, len(queries) - batch)
+                some = np.ascontiguousarray(queries[first : first + batch])
+                for way in ways:
+                    began = time.perf_counter()
+                    way.find(some, k)
+                    if number >= 0:
+                        taken[way.name].append((time.perf_counter() - began) * 1e3)
+        base = np.array(taken[ways[0].name])
+        for way in ways:
+            own = np.array(taken[way.name])
+            record.samples[f"{title}, {way.name} ms"] += taken[way.name]
+            if way is not ways[0]:
+                ratios = own / base
+                of = f"{title}, {way.name}, times {ways[0].name}"
+                record.figures[of] = float(np.median(ratios))
+                record.figures[f"{of}, 10th percentile"] = float(np.percentile(ratios, 10))
+                record.figures[f"{of}, 90th percentile"] = float(np.percentile(ratios, 90))
+            if way.bytes_a_row and batch == 1:
+                read = len(self._set.vectors) * way.bytes_a_row / np.median(own) / 1e6
+                name = f"{title}, {way.name}: of the read bandwidth %"
+                record.figures[name] = float(100 * read / self._bandwidth)
+
+    def _prove(self) -> None:
+        """How many rows are scored for the proof, on three kinds of data."""
+        vectors, queries = self._set.vectors, self._set.queries[:_RECALL_QUERIES]
+        backend = CodeBackend(fastest(), NumpyBackend(1))
+        kinds: list[tuple[str, Metric, float, int]] = [
+            ("as it is", "cosine", 0.0, 0),
+            ("moved by one, euclidean", "euclidean", 1.0, vectors.shape[1]),
+            ("four dimensions huge and constant", "cosine", _HUGE, _HUGE_DIMENSIONS),
+        ]
+        for kind, metric, added, dimensions in kinds:
+            moved, asked = np.array(vectors), np.array(queries)
+            moved[:, :dimensions] += added
+            asked[:, :dimensions] += added
+            hits = certified(backend, rows_of(moved), metric, asked, 10)
+            name = f"{self._set.name}, {kind}: rows scored"
+            self._record.samples[name] += [float(one.scored) for one in hits]
