@@ -14,6 +14,8 @@ from kernels.backend import Backend
 from kernels.centroids import Nearest, centroids_for, sampled_rows, train
 from kernels.code_backend import CodeBackend
 from kernels.codes import Codes, encode, frame_of
+from kernels.errors import DeviceError
+from kernels.gpu.start import Startup, start_gpu
 from kernels.numpy_backend import NumpyBackend
 from kernels.probing import Clusters, Effort, search_near
 from kernels.products import NumkongProducts, NumpyProducts, fastest
@@ -82,6 +84,19 @@ def own_ways(rows: Rows) -> Iterator[Way]:
         return np.stack([one.hits.rows for one in found])
 
     yield Way("approximate", approximate)
+
+
+def gpu_way(rows: Rows) -> tuple[Way, Startup] | None:
+    """A graphics card's, with what starting it took; None where there is none."""
+    try:
+        backend, startup = start_gpu(NumpyBackend(1))
+    except DeviceError:
+        return None
+
+    def find(queries: Floats, k: int) -> Numbers:
+        return np.stack([one.rows for one in certified(backend, rows, "cosine", queries, k)])
+
+    return Way("CuPy", find), startup
 
 
 class PeerWay(AbstractContextManager["PeerWay"]):

@@ -21,7 +21,7 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from rich.progress import Progress
 from bench import dataset as datasets
 from bench.engines.peers import PEERS
 from bench.grown import grow, kept_neighbors, widen
-from bench.kernel_ways import PeerWay, Way, certified, own_ways, peers_of, recall, rows_of
+from bench.kernel_ways import PeerWay, Way, certified, gpu_way, own_ways, peers_of, recall, rows_of
 from bench.record import Recording, recording
 from kernels.code_backend import CodeBackend
 from kernels.numpy_backend import NumpyBackend
@@ -155,6 +155,12 @@ class _Grid:
         """Every way, and what the proof of the first one needs."""
         rows = rows_of(self._set.vectors)
         own = list(own_ways(rows))
+        card = gpu_way(rows)
+        if card is not None:
+            way, startup = card
+            own.append(way)
+            for name, value in asdict(startup).items():
+                self._record.figures[f"CuPy {name.replace('_', ' ')}"] = value
         self._prove()
         asked = self._set.queries[:_RECALL_QUERIES]
         for k in _KS[self._options.grid]:
