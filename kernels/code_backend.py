@@ -83,6 +83,9 @@ class CodeBackend:
         able = [n for n in range(len(asks)) if codes_can_tell(rows, queries, n)]
         if not able:
             return found
+        if rows.codes is not None and rows.codes.ahead is not None:
+            for span in spans:
+                rows.codes.ahead(*span)
         scan = CodeScan(rows, queries.some(able), [asks[n] for n in able], self._products)
         step = max(_BLOCK_ROWS_MIN, min(BLOCK_ROWS_MAX, PRODUCTS_MAX // len(able)))
         total = sum(stop - start for start, stop in spans)

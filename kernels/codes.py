@@ -65,6 +65,7 @@ class Codes:
     distances: (n,) float32, |x - c|; centre_products: (n,) float32, c.x
     order: (n,) uint32, the row of each code, None where codes lie in the order of their rows
     places: (n,) uint32, the place of each row's code, the inverse of `order`
+    ahead: is told which places are about to be read, None where they are in memory
     """
 
     values: NDArray[np.int8]
@@ -75,6 +76,7 @@ class Codes:
     limits: Limits
     order: NDArray[np.uint32] | None = None
     places: NDArray[np.uint32] | None = None
+    ahead: Callable[[int, int], None] | None = None
 
     @classmethod
     def of(cls, encoded: "Encoded", frame: Frame) -> "Codes":

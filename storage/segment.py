@@ -5,7 +5,7 @@ CHECKSUMS. The rest is verified by its blocks: by `verify_rows` for rows that ar
 whole. Checking a whole file at every wake would cost 0.24 s a GB.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -20,6 +20,7 @@ from storage.errors import DataLoss, FormatTooNew
 from storage.files import Files, missing
 from storage.manifest import SegmentEntry
 from storage.name_table import NameTable
+from storage.read_ahead import is_cached, read_ahead
 from storage.segment_format import (
     BLOCK_BYTES_1,
     FORMAT,
@@ -38,6 +39,17 @@ def hash_ids(namespace: bytes, ids: Iterable[bytes]) -> NDArray[np.uint64]:
     prefix = namespace + b"\0"
     digests = b"".join(blake2b(prefix + one, digest_size=8).digest() for one in ids)
     return np.frombuffer(digests, "<u8")
+
+
+# What scans and probes read beside codes: a few bytes a row, from all over the file.
+_BESIDE_CODES = (
+    Section.NORMS,
+    Section.CODE_SCALES,
+    Section.CODE_DISTANCES,
+    Section.CODE_PRODUCTS,
+    Section.CODE_ORDER,
+    Section.CENTROID_CODES,
+)
 
 
 class Segment:
@@ -154,6 +166,22 @@ class Segment:
             self._array(Section.CENTROIDS, "<f4").reshape(shape),
             self._array(Section.CENTROID_CODES, "i1").reshape(shape),
             self._array(Section.CENTROID_FACTORS, "<f4").reshape(4, -1),
+        )
+
+    def codes_ahead(self) -> Callable[[int, int], None] | None:
+        """What has the disk read the codes from one place to another; None if they are in memory.
+
+        What goes with codes is read at once.
+        """
+        offset, length = self._sections[Section.CODES]
+        if is_cached(self._view, offset) and is_cached(self._view, offset + length // 2):
+            return None
+        for kind in _BESIDE_CODES:
+            if kind in self._sections:
+                read_ahead(self._view, *self._sections[kind])
+        width = self.dimension
+        return lambda first, last: read_ahead(
+            self._view, offset + first * width, (last - first) * width
         )
 
     def postings(

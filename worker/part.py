@@ -120,7 +120,8 @@ class Part:
         if stored is None:
             return None
         frame = Frame(stored.centre, stored.rotation)
-        codes = Codes(*stored[:4], frame, Limits(*stored.limits.tolist()))
+        limits = Limits(*stored.limits.tolist())
+        codes = Codes(*stored[:4], frame, limits, ahead=self.segment.codes_ahead())
         if self._clusters is None:
             return codes
         return replace(codes, order=self._clusters.order, places=self._clusters.places)
