@@ -80,6 +80,9 @@ _DATA = {
     "filtered": "debian-packages",
     "million": "debian-packages",
     "tenants": "debian-packages",
+    "peers": "debian-packages",
+    "kernels": "debian-packages",
+    "fold": "debian-packages",
     "front": "echo",
 }
 
@@ -89,6 +92,8 @@ _HEADINGS = {
     "filtered": "with a filter on metadata",
     "million": "1,000,000 records, grown from the same set",
     "tenants": "50,000 namespaces of 20 records in one index",
+    "peers": "other engines on the same records, at recall@10 of 0.95 or more, each as it comes",
+    "kernels": "arrays in this process, one thread, 1,000,000 x 384 grown from the same set",
 }
 
 # What is shown of each record: the name of a list of samples, and what a reader calls it.
@@ -124,6 +129,27 @@ _ROWS: dict[str, list[tuple[str, str]]] = {
     "ingest": [
         ("upsert of 1, asleep ms", "durable upsert of one vector into a sleeping index"),
         ("fdatasync of 2 KB, this disk ms", "– fdatasync on this disk beside it"),
+    ],
+    "peers": [
+        (f"{engine}: {measured} ms", f"{engine}: {said}")
+        for engine in ("Torpor", "faiss Flat", "faiss HNSW", "usearch", "sqlite-vec", "pgvector")
+        for measured, said in (
+            ("cold, a sleeping index", "the first query to a sleeping index"),
+            ("cold, with the process", "a fresh process that opens and queries"),
+            ("cold, open and query", "– opening and querying alone"),
+            ("warm", "– a warm query"),
+        )
+    ],
+    "kernels": [
+        (f"1,000,000 x 384, batch {batch}, k 10, {way} ms", f"{said}, {asked}")
+        for batch, asked in ((1, "one query"), (64, "64 queries at once"))
+        for way, said in (
+            ("codes by numkong", "certified exact, int8 codes by numkong"),
+            ("float32 by numpy", "exact, float32 by numpy"),
+            ("X @ q and selection", "`X @ q` and `argpartition`"),
+            ("faiss Flat", "faiss IndexFlatIP"),
+            ("approximate", "approximate"),
+        )
     ],
     "sleeping": [("page of 100 of the list ms", "a page of 100 of the list of indexes")],
     "filtered": [
@@ -182,6 +208,28 @@ _FIGURES: dict[str, list[tuple[str, str, str]]] = {
             "{:.1f} %",
         ),
         ("bursts, idle 60 s: queries that were cold %", "– queries that wake one", "{:.1f} %"),
+    ],
+    "kernels": [
+        (
+            "1,000,000 x 384, k 10, approximate: recall@10",
+            "recall@10 of the approximate kernel on 1,000,000 records",
+            "{:.3f}",
+        ),
+        (
+            "1,000,000 x 384, batch 1, k 10, codes by numkong: of the read bandwidth %",
+            "bytes of the codes that one exact query reads in a second, of the memory's bandwidth",
+            "{:.0f} %",
+        ),
+    ],
+    "fold": [
+        ("fold s", "folding a log of 10,000 records of 384 floats", "{:.2f} s"),
+        ("merge s", "merging 1,000,000 records anew, their centroids kept", "{:.1f} s"),
+        ("merge, peak private memory MB", "– private memory at its peak", "{:,.0f} MB"),
+        (
+            "p99 during a merge, times that before",
+            "– p99 of queries meanwhile, times that before",
+            "{:.2f}",
+        ),
     ],
     "filtered": [("recall@10", "recall@10 of the filtered queries", "{:.3f}")],
     "million": [
