@@ -6,7 +6,7 @@ from pathlib import Path
 from bench.errors import NotInstalled
 from bench.series import Figure
 
-_INCHES = (8.0, 4.6)
+_INCHES = (12, 5)
 _MARKERS = "osD^vP*X"
 
 
@@ -40,6 +40,7 @@ def draw(figure: Figure, path: Path) -> None:
         axes.set_yscale("log")
     axes.set(title=figure.title, xlabel=figure.x, ylabel=figure.y)
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(fontsize=8)
+    # Beside the lines, not on them.
+    drawn.legend(fontsize=8, loc="outside right upper")
     drawn.savefig(path, format="svg", metadata={"Date": None})
     plt.close(drawn)
