@@ -1,9 +1,8 @@
 """Codes: each row as one byte a dimension, with a bound on what that loses.
 
 A row x is about c + s T'k: c the centre of its segment, T a rotation or the identity, k a vector of int8
-within -127..127 and s the row's scale. Its error e is |T(x - c) - s k|, computed in float64 and rounded
-up, so that for every p |p.(x - c) - s Tp.k| <= |p| e. Uncentred codes would spend their bits on what all
-rows have in common.
+within -127..127 and s the row's scale. Its error e is |T(x - c) - s k|, so that for every p
+|p.(x - c) - s Tp.k| <= |p| e. Uncentred codes would spend their bits on what all rows have in common.
 
 Scales are never so small that e / s says nothing: it is at most about sqrt(d) / 2, whatever the data.
 The largest e / s of all rows therefore says nearly as much as each row's own.
