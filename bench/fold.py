@@ -164,7 +164,8 @@ class _Bench:
         replaced = datasets.first(self._dataset, self._options.log)
         for body in upserts(replaced, _BATCH):
             writer.append([NewRecord(Kind.UPSERT, body, _BATCH)])
-        return {"kind": kind, "number": _NUMBER, "end": list(writer.position)}
+        end = list(writer.position)
+        return {"kind": kind, "number": _NUMBER, "metric": "cosine", "end": end}
 
     def _start(self, folder: Path, order: dict[str, Any]) -> "subprocess.Popen[str]":
         dimension = str(self._dataset.vectors.shape[1])

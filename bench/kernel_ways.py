@@ -46,7 +46,7 @@ def rows_of(vectors: Floats) -> Rows:
     count, dimension = vectors.shape
     norms = row_norms(vectors)
     frame = frame_of(lambda start, stop: vectors[start:stop], count, dimension)
-    codes = Codes.of(encode(vectors, frame), frame)
+    codes = Codes.of(encode(vectors, frame, "cosine"), "cosine", frame)
     return Rows(vectors, norms, 0, count, None, *norm_bounds(norms), codes)
 
 
@@ -181,15 +181,14 @@ def _clustered(rows: Rows) -> tuple[Rows, Clusters]:
     codes = rows.codes
     laid = Codes(
         codes.values[order],
-        codes.scales[order],
-        codes.distances[order],
-        codes.centre_products[order],
+        codes.factors[:, order],
+        codes.metric,
         codes.frame,
         codes.limits,
         order,
         places,
     )
     norms = row_norms(centroids)
-    coded = Codes.of(encode(centroids, codes.frame), codes.frame)
+    coded = Codes.of(encode(centroids, codes.frame, "cosine"), "cosine", codes.frame)
     points = Rows(centroids, norms, 0, len(centroids), None, *norm_bounds(norms), coded)
     return replace(rows, codes=laid), Clusters(0, count, ends, order, places, points)

@@ -1,4 +1,7 @@
-"""The rows that may still be in an answer, while rows are being scanned."""
+"""The rows that may still be in the answers of a batch, while rows are being scanned."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,52 +12,128 @@ Values = NDArray[np.float64]
 # More candidates than this share of the rows, and scoring rows in place beats gathering them.
 _SHARE_MAX = 0.02
 _MIN = 4_096
+# New rows are weighed when there are this many for each that was kept: thresholds then rise a little
+# late, and what weighing costs does not depend on how many blocks there are.
+_NEW_SHARE = 0.5
+
+
+class Bounded(NamedTuple):
+    """Pairs of a query and a row with bounds of their closeness, (m,) each."""
+
+    queries: Numbers
+    numbers: Numbers
+    uppers: Values
+    lowers: Values
+
+
+NOTHING = Bounded(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0))
 
 
 class Candidates:
-    """Keeps each row whose upper bound reaches the k-th best lower bound so far.
+    """Keeps each row whose upper bound reaches the query's k-th best lower bound so far.
 
     The k best rows, and all that tie with the k-th, are therefore among them: nothing of the size of all
     rows is ever sorted or partitioned.
+
+    thresholds: (b,) what a row's upper bound must reach, infinite for a query that was given up; another
+        array whenever it changes
+    given_up: (b,) which queries have too many candidates to gather
     """
 
-    def __init__(self, k: int, rows: int, at_most: int | None = None) -> None:
-        """For the `k` best of `rows` rows; with `at_most`, only so many are kept, k or more."""
-        self.threshold = -np.inf
-        self.given_up = False
-        self._k = k
-        self._at_most = at_most
-        self._kept_max = max(_MIN, 4 * k, int(_SHARE_MAX * rows), at_most or 0)
-        self._numbers = np.empty(0, np.int64)
-        self._uppers = np.empty(0)
-        self._lowers = np.empty(0)
+    def __init__(
+        self, ks: Sequence[int], rows: int, at_most: Sequence[int | None] | None = None
+    ) -> None:
+        """For the `k` best of `rows` rows of each query; only `at_most` are kept, k or more."""
+        self.thresholds = np.full(len(ks), -np.inf)
+        self.given_up = np.zeros(len(ks), np.bool_)
+        self._ks = np.array(ks, np.int64)
+        self._at_most = {
+            query: most for query, most in enumerate(at_most or ()) if most is not None
+        }
+        self._kept_max = np.maximum(4 * self._ks, max(_MIN, int(_SHARE_MAX * rows)))
+        for query, most in self._at_most.items():
+            self._kept_max[query] = max(self._kept_max[query], most)
+        self._kept = NOTHING
+        self._new: list[Bounded] = []
+        self._new_count = 0
 
-    def add(self, numbers: Numbers, uppers: Values, lowers: Values) -> None:
+    def give_up(self, query: int) -> None:
+        """Looks for no more rows for a query."""
+        self.given_up[query] = True
+        self.thresholds = self.thresholds.copy()
+        self.thresholds[query] = np.inf
+
+    def add(self, bounded: Bounded) -> None:
         """Adds rows with the bounds of their closeness, and drops who falls behind."""
-        if self.given_up or not len(numbers):
+        if not len(bounded.numbers):
             return
-        self._numbers = np.concatenate((self._numbers, numbers))
-        self._uppers = np.concatenate((self._uppers, uppers))
-        self._lowers = np.concatenate((self._lowers, lowers))
-        if len(self._numbers) > self._k:
-            at = len(self._numbers) - self._k
-            self.threshold = float(np.partition(self._lowers, at)[at])
-            kept = self._uppers >= self.threshold
-            self._numbers = self._numbers[kept]
-            self._uppers, self._lowers = self._uppers[kept], self._lowers[kept]
-        if self._at_most is not None and len(self._numbers) > self._at_most:
-            self._cut(self._at_most)
-        self.given_up = len(self._numbers) > self._kept_max
+        self._new.append(bounded)
+        self._new_count += len(bounded.numbers)
+        if self._new_count >= _NEW_SHARE * len(self._kept.numbers):
+            self._weigh()
 
-    def _cut(self, at_most: int) -> None:
-        """Keeps those with the best estimates, which are between the bounds; equal ones by number."""
-        kept = np.lexsort((self._numbers, -(self._uppers + self._lowers)))[:at_most]
-        self._numbers = self._numbers[kept]
-        self._uppers, self._lowers = self._uppers[kept], self._lowers[kept]
+    def result(self) -> list[Numbers | None]:
+        """The rows of each query, None if they are too many to gather."""
+        if self._new:
+            self._weigh()
+        kept = self._kept
+        ends = np.searchsorted(kept.queries, np.arange(1, len(self._ks)))
+        rows: list[Numbers] = np.split(kept.numbers, ends)
+        return [
+            None if given_up else own
+            for given_up, own in zip(self.given_up.tolist(), rows, strict=True)
+        ]
 
-    def result(self) -> Numbers | None:
-        """The rows, None if they are too many to gather."""
-        return None if self.given_up else self._numbers
+    def _weigh(self) -> None:
+        """Raises thresholds to what is known now."""
+        pairs = _joined([self._kept, *self._new])
+        self._new, self._new_count = [], 0
+        # The best of each query first: its k-th is then where it begins, and k - 1.
+        order = np.argsort(-pairs.lowers)
+        # A stable sort of such small numbers takes a tenth of what sorting by both at once does.
+        order = order[np.argsort(pairs.queries[order].astype(np.uint16), kind="stable")]
+        pairs = _some(pairs, order)
+        counts = np.bincount(pairs.queries, minlength=len(self._ks))
+        enough = (counts >= self._ks) & ~self.given_up
+        kth = np.cumsum(counts) - counts + self._ks - 1
+        thresholds = self.thresholds.copy()
+        thresholds[enough] = pairs.lowers[kth[enough]]
+        self.thresholds = thresholds
+        pairs = _some(pairs, pairs.uppers >= thresholds[pairs.queries])
+        for query, most in self._at_most.items():
+            pairs = _cut(pairs, query, most)
+        too_many = np.bincount(pairs.queries, minlength=len(self._ks)) > self._kept_max
+        if too_many.any():
+            for query in np.flatnonzero(too_many).tolist():
+                self.give_up(query)
+            pairs = _some(pairs, ~self.given_up[pairs.queries])
+        self._kept = pairs
+
+
+def _joined(pairs: Sequence[Bounded]) -> Bounded:
+    return Bounded(
+        np.concatenate([one.queries for one in pairs]),
+        np.concatenate([one.numbers for one in pairs]),
+        np.concatenate([one.uppers for one in pairs]),
+        np.concatenate([one.lowers for one in pairs]),
+    )
+
+
+def _some(pairs: Bounded, which: NDArray[np.int64] | NDArray[np.bool_]) -> Bounded:
+    queries, numbers, uppers, lowers = pairs
+    return Bounded(queries[which], numbers[which], uppers[which], lowers[which])
+
+
+def _cut(pairs: Bounded, query: int, at_most: int) -> Bounded:
+    """Keeps a query's pairs with the best estimates, between the bounds; equal ones by number."""
+    own = np.flatnonzero(pairs.queries == query)
+    if len(own) <= at_most:
+        return pairs
+    estimates = pairs.uppers[own] + pairs.lowers[own]
+    worse = np.lexsort((pairs.numbers[own], -estimates))[at_most:]
+    keep = np.ones(len(pairs.numbers), np.bool_)
+    keep[own[worse]] = False
+    return _some(pairs, keep)
 
 
 def rounded_down(value: float) -> np.float32:

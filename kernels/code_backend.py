@@ -20,15 +20,17 @@ from kernels.code_scan import (
     CodeScan,
     Span,
 )
-from kernels.coded_queries import CodedQueries, code_weights, codes_can_tell
+from kernels.coded_queries import CodedQueries, codes_can_tell
 from kernels.errors import Interrupted
 from kernels.products import Products
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 
 _BLOCK_ROWS_MIN = 256
-# The first block is small: nothing is known yet, and all of its rows are candidates.
-_FIRST_ROWS = 2_048
+# The first block is small: nothing is known yet, and all of its rows are candidates. Each block is at
+# most so many times the one before.
+_FIRST_ROWS = 512
+_GROWTH = 64
 # So few rows are scored at once.
 _EXACT_ROWS_MAX = 128
 
@@ -80,7 +82,7 @@ class CodeBackend:
     ) -> list[Numbers | None]:
         """See NearBackend."""
         found: list[Numbers | None] = [None] * len(asks)
-        able = [n for n in range(len(asks)) if codes_can_tell(rows, queries, n)]
+        able = np.flatnonzero(codes_can_tell(rows, queries)).tolist()
         if not able:
             return found
         if rows.codes is not None and rows.codes.ahead is not None:
@@ -95,8 +97,8 @@ class CodeBackend:
             if not keep_going():
                 raise Interrupted
             self._work(scan, at_once)
-        for number, one in zip(able, scan.candidates, strict=True):
-            found[number] = one.result()
+        for number, one in zip(able, scan.candidates.result(), strict=True):
+            found[number] = one
         return found
 
     def survivors_among(
@@ -111,15 +113,17 @@ class CodeBackend:
         """See Backend."""
         if len(numbers) <= max(ask.k, min(_EXACT_ROWS_MAX, ask.candidates_max or _EXACT_ROWS_MAX)):
             return numbers
-        if not codes_can_tell(rows, queries, number):
+        query = queries.some([number])
+        if not codes_can_tell(rows, query).all():
             return None
-        scan = CodeScan(rows, queries.some([number]), [ask], self._products)
+        scan = CodeScan(rows, query, [ask], self._products)
         step = max(1, GATHERED_VALUES // queries.vectors.shape[1])
         for start in range(0, len(numbers), step):
             if not keep_going():
                 raise Interrupted
-            scan.keep(scan.bounds_of_rows(numbers[start : start + step], self._buffers[0]))
-        return scan.candidates[0].result()
+            own = numbers[start : start + step]
+            scan.candidates.add(scan.bounds_of_rows(own, self._buffers[0]))
+        return scan.candidates.result()[0]
 
     def near(self) -> NearBackend:
         """See Backend."""
@@ -128,19 +132,18 @@ class CodeBackend:
     def closeness(self, rows: Rows, queries: Queries) -> list[NDArray[np.float32] | None]:
         """See NearBackend."""
         found: list[NDArray[np.float32] | None] = [None] * len(queries)
-        able = [n for n in range(len(queries)) if codes_can_tell(rows, queries, n)]
+        able = np.flatnonzero(codes_can_tell(rows, queries)).tolist()
         if able and rows.codes is not None:
             coded = CodedQueries.of(queries.some(able), rows)
             multiply = self._products.with_queries(coded.values)
-            count = rows.stop - rows.start
-            products = np.empty((len(able), count), np.float32)
-            multiply(rows.codes.values, products, np.empty(len(able) * count, np.int32))
-            whole = slice(rows.start, rows.stop)
-            weights, offsets = code_weights(rows, queries.metric, whole, whole)
-            products *= coded.steps.astype(np.float32)[:, None]
-            products *= weights
-            products += offsets * coded.upper.astype(np.float32)[:, None]
-            for number, one in zip(able, products, strict=True):
+            shape = (rows.stop - rows.start, len(able))
+            products = np.empty(shape, np.float32)
+            multiply(rows.codes.values, products, np.empty(shape, np.int32).ravel())
+            inverse, offsets = rows.codes.factors[:, rows.start : rows.stop, None]
+            products *= coded.steps.astype(np.float32)
+            products += offsets * coded.upper.astype(np.float32)
+            products /= inverse
+            for number, one in zip(able, np.ascontiguousarray(products.T), strict=True):
                 found[number] = one
         return found
 
@@ -152,13 +155,13 @@ class CodeBackend:
             for block, buffers in work[1:]
             if self._pool is not None
         ]
-        scan.keep(scan.bounds(*work[0]))
+        scan.candidates.add(scan.bounds(*work[0]))
         for other in others:
-            scan.keep(other.result())
+            scan.candidates.add(other.result())
 
 
 def _blocks(spans: Sequence[Span], first: int, step: int) -> Iterator[list[Span]]:
-    """Spans cut and put together into blocks: one of `first` places, then of `step` at most each."""
+    """Spans cut and put together into blocks: of `first` places, then of more, `step` at most."""
     block: list[Span] = []
     size, wanted = 0, first
     for start, stop in spans:
@@ -169,7 +172,7 @@ def _blocks(spans: Sequence[Span], first: int, step: int) -> Iterator[list[Span]
             start = end
             if size == wanted:
                 yield block
-                block, size, wanted = [], 0, step
+                block, size, wanted = [], 0, min(step, _GROWTH * wanted)
     if block:
         yield block
 

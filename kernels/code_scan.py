@@ -1,29 +1,27 @@
-"""One pass over codes: products, bounds, and the rows whose bounds reach what was found before."""
+"""One pass over codes: products, and the rows whose bounds reach what was found before."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.bounds import UNIT
-from kernels.candidates import Candidates, rounded_down
-from kernels.coded_queries import CodedQueries, code_weights
+from kernels.candidates import NOTHING, Bounded, Candidates
+from kernels.coded_queries import CodedQueries, closeness_max
 from kernels.products import Products
-from kernels.queries import Ask, Metric, Queries
+from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 
-# Products of one block of rows with all queries: 2 MiB, which stays in the cache.
-PRODUCTS_MAX = 1 << 19
+# Products of a block of rows with all queries, and as many thresholds: 1 MiB, which stays in the cache.
+PRODUCTS_MAX = 1 << 17
 # Rows of a block for a few queries: the cost of a block in Python is spread over so many.
 BLOCK_ROWS_MAX = 1 << 15
 # Codes gathered at once, which stay in the cache: 512 rows of 384 dimensions take 92 ns a row, 4,096
 # rows 184 ns.
 GATHERED_VALUES = 512 * 384
-# What is added to closeness is rounded to float32 and added there.
-_ADDED_ROUNDING = 8 * UNIT
-_ADDED_MAX = 1e30
+# What is added to closeness is rounded to float32, multiplied and added there.
+_ADDED_ROUNDING = 16 * UNIT
 
 Span = tuple[int, int]
 Numbers = NDArray[np.int64]
@@ -33,18 +31,12 @@ class Buffers:
     """What one thread works in."""
 
     def __init__(self) -> None:
-        self.products = np.empty(PRODUCTS_MAX, np.float32)
         self.sums = np.empty(PRODUCTS_MAX, np.int32)
-        self.offsets = np.empty(BLOCK_ROWS_MAX, np.float32)
+        self.products = np.empty(PRODUCTS_MAX, np.float32)
+        self.thresholds = np.empty(PRODUCTS_MAX, np.float32)
+        self.within = np.empty(PRODUCTS_MAX, np.bool_)
+        self.factors = np.ones((3, BLOCK_ROWS_MAX), np.float32)
         self.gathered = np.empty(GATHERED_VALUES, np.int8)
-
-
-class Bounded(NamedTuple):
-    """Rows of a block that reached the threshold of a query, and the bounds of their closeness."""
-
-    numbers: Numbers
-    uppers: NDArray[np.float64]
-    lowers: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,46 +54,48 @@ class CodeScan:
         self, rows: Rows, queries: Queries, asks: Sequence[Ask], products: Products
     ) -> None:
         assert rows.codes is not None
-        count = rows.stop - rows.start
-        self.candidates = [Candidates(ask.k, count, ask.candidates_max) for ask in asks]
+        self.candidates = Candidates(
+            [ask.k for ask in asks],
+            rows.stop - rows.start,
+            [ask.candidates_max for ask in asks],
+        )
         self._rows = rows
         self._codes = rows.codes
-        self._metric: Metric = queries.metric
-        self._asks = asks
         self._coded = CodedQueries.of(queries, rows)
         self._multiply = products.with_queries(self._coded.values)
-        self._added = [
-            None if ask.added is None else _added(ask.added / scale)
-            for ask, scale in zip(asks, self._coded.scales.tolist(), strict=True)
-        ]
-        for candidates, ask, added in zip(self.candidates, asks, self._added, strict=True):
-            candidates.given_up = ask.added is not None and added is None
+        self._masks = {query: ask.mask for query, ask in enumerate(asks) if ask.mask is not None}
+        self._weighed = self.candidates.thresholds
+        self._weighed_terms = self._coded.thresholds(self._weighed)
+        self._added: dict[int, _Added] = {}
+        for query, ask in enumerate(asks):
+            if ask.added is None:
+                continue
+            closeness = ask.added / self._coded.scales[query]
+            if np.abs(closeness).max(initial=0.0) < closeness_max(rows):
+                self._added[query] = _added(closeness)
+            else:
+                self.candidates.give_up(query)
 
-    def keep(self, bounded: Sequence[Bounded | None]) -> None:
-        """Adds what blocks were found to hold to the candidates."""
-        for candidates, one in zip(self.candidates, bounded, strict=True):
-            if one is not None:
-                candidates.add(*one)
-
-    def bounds(self, spans: list[Span], buffers: Buffers) -> list[Bounded | None]:
-        """For each query, the rows of one block that may be in its answer."""
-        count = sum(stop - start for start, stop in spans)
-        products = buffers.products[: len(self._asks) * count].reshape(-1, count)
-        filled = 0
+    def bounds(self, spans: Sequence[Span], buffers: Buffers) -> Bounded:
+        """The rows of one block that may be in the answers."""
+        products, factors = self._block(buffers, sum(stop - start for start, stop in spans))
+        firsts, shifts = [], []
+        first = 0
         for start, stop in spans:
-            out = products[:, filled : filled + stop - start]
-            self._multiply(self._codes.values[start:stop], out, buffers.sums)
-            filled += stop - start
-        places: slice | Numbers
-        if len(spans) == 1:
-            places = slice(*spans[0])
-        else:
-            places = np.concatenate([np.arange(*span) for span in spans])
-        order = self._codes.order
-        numbers: slice | Numbers = places if order is None else order[places].astype(np.int64)
-        return self._bounds(products, places, numbers, buffers)
+            own = slice(first, first + stop - start)
+            self._multiply(self._codes.values[start:stop], products[own], buffers.sums)
+            factors[:2, own] = self._codes.factors[:, start:stop]
+            firsts.append(first)
+            shifts.append(start - first)
+            first = own.stop
 
-    def bounds_of_rows(self, numbers: Numbers, buffers: Buffers) -> list[Bounded | None]:
+        def rows_of(found: Numbers) -> Numbers:
+            span = np.searchsorted(firsts, found, side="right") - 1
+            return self._codes.rows_at(found + np.array(shifts)[span])
+
+        return self._reaching(products, factors, rows_of, buffers)
+
+    def bounds_of_rows(self, numbers: Numbers, buffers: Buffers) -> Bounded:
         """The same for single rows."""
         places = numbers
         if self._codes.places is not None:
@@ -110,67 +104,71 @@ class CodeScan:
         gathered = buffers.gathered[: len(numbers) * width].reshape(-1, width)
         # Without `mode` numpy copies once more, to be safe from errors in the middle.
         np.take(self._codes.values, places, axis=0, out=gathered, mode="clip")
-        products = buffers.products[: len(self._asks) * len(numbers)].reshape(-1, len(numbers))
+        products, factors = self._block(buffers, len(numbers))
         self._multiply(gathered, products, buffers.sums)
-        return self._bounds(products, places, numbers, buffers)
+        np.take(self._codes.factors, places, axis=1, out=factors[:2], mode="clip")
+        return self._reaching(products, factors, lambda found: numbers[found], buffers)
 
-    def _bounds(
+    def _block(
+        self, buffers: Buffers, count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Room for the products (m, b) and the factors (3, m) of so many rows; the last factor is 1."""
+        width = len(self._coded.values)
+        products = buffers.products[: count * width].reshape(count, width)
+        return products, buffers.factors[:, :count]
+
+    def _reaching(
         self,
         products: NDArray[np.float32],
-        places: slice | Numbers,
-        numbers: slice | Numbers,
-        buffers: Buffers,
-    ) -> list[Bounded | None]:
-        weights, offsets = code_weights(self._rows, self._metric, places, numbers)
-        return [
-            None
-            if self.candidates[query].given_up
-            else self._bound(query, row, weights, offsets, numbers, buffers)
-            for query, row in enumerate(products)
-        ]
-
-    def _bound(
-        self,
-        query: int,
-        uppers: NDArray[np.float32],
-        weights: NDArray[np.float32],
-        offsets: NDArray[np.float32],
-        numbers: slice | Numbers,
+        factors: NDArray[np.float32],
+        rows_of: Callable[[Numbers], Numbers],
         buffers: Buffers,
     ) -> Bounded:
-        """Turns products into upper bounds, in place, and picks those that reach the threshold."""
-        coded, added = self._coded, self._added[query]
-        slack = coded.slacks[query]
-        uppers *= np.float32(coded.steps[query])
-        uppers += np.float32(slack)
-        uppers *= weights
-        if coded.upper[query]:
-            scratch = buffers.offsets[: len(offsets)]
-            uppers += np.multiply(offsets, np.float32(coded.upper[query]), out=scratch)
-        first = self._rows.start
-        if added is not None:
-            if isinstance(numbers, slice):
-                uppers += added.uppers[numbers.start - first : numbers.stop - first]
-            else:
-                uppers += added.uppers[numbers - first]
-        found = np.flatnonzero(uppers >= rounded_down(self.candidates[query].threshold))
-        own = found + numbers.start if isinstance(numbers, slice) else numbers[found]
-        # Late: marking the bounds of all rows that are not asked for costs ten times this.
-        mask = self._asks[query].mask
-        keep = self._rows.alive(own) if mask is None else mask[own - first] & self._rows.alive(own)
-        found, own = found[keep], own[keep]
-        upper = uppers[found].astype(np.float64)
-        lower = upper - 2 * slack * weights[found] - coded.floor[query]
-        lower -= (coded.upper[query] - coded.lower[query]) * offsets[found]
-        if added is not None:
-            lower -= added.doubts[own - first]
-        return Bounded(own, upper, lower)
+        """The pairs whose products reach the thresholds; `rows_of` says which rows a block has."""
+        shape = products.shape
+        thresholds = buffers.thresholds[: products.size].reshape(shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.matmul(factors.T, self._terms(), out=thresholds)
+            for query, added in self._added.items():
+                own = added.uppers[rows_of(np.arange(shape[0])) - self._rows.start]
+                thresholds[:, query] -= own * factors[0] / np.float32(self._coded.steps[query])
+            # Not `greater_equal`: a row whose threshold is no number is kept.
+            within = np.less(
+                products, thresholds, out=buffers.within[: products.size].reshape(shape)
+            )
+            np.logical_not(within, out=within)
+        found = np.flatnonzero(within)
+        if not len(found):
+            return NOTHING
+        at, queries = np.divmod(found, shape[1])
+        numbers = rows_of(at)
+        # Late: marking all rows that are not asked for costs ten times this.
+        keep = self._asked_for(queries, numbers)
+        found, at, queries, numbers = found[keep], at[keep], queries[keep], numbers[keep]
+        uppers, lowers = self._coded.bounds(queries, products.ravel()[found], factors[:2, at])
+        for query, added in self._added.items():
+            pairs = np.flatnonzero(queries == query)
+            places = numbers[pairs] - self._rows.start
+            uppers[pairs] += added.uppers[places]
+            lowers[pairs] += added.uppers[places] - added.doubts[places]
+        return Bounded(queries, numbers, uppers, lowers)
+
+    def _terms(self) -> NDArray[np.float32]:
+        """What makes thresholds of factors, with what is known now."""
+        known = self.candidates.thresholds
+        if self._weighed is not known:
+            self._weighed, self._weighed_terms = known, self._coded.thresholds(known)
+        return self._weighed_terms
+
+    def _asked_for(self, queries: Numbers, numbers: Numbers) -> NDArray[np.bool_]:
+        """Which pairs are of a live row that the query asks for."""
+        keep = self._rows.alive(numbers)
+        for query, mask in self._masks.items():
+            own = np.flatnonzero(queries == query)
+            keep[own] &= mask[numbers[own] - self._rows.start]
+        return keep
 
 
-def _added(closeness: NDArray[np.float64]) -> _Added | None:
-    """None where it is beyond float32."""
-    sizes = np.abs(closeness)
-    if not sizes.max(initial=0.0) <= _ADDED_MAX:
-        return None
-    doubts = _ADDED_ROUNDING * sizes
+def _added(closeness: NDArray[np.float64]) -> _Added:
+    doubts = _ADDED_ROUNDING * np.abs(closeness)
     return _Added((closeness + doubts).astype(np.float32), (2.5 * doubts).astype(np.float32))

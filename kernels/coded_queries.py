@@ -7,22 +7,27 @@ are, Tp = t m + r with m of int8, so that
     p.y = s t m.k + s r.k + (what e bounds)
 
 lies within s (|p| e/s + |r| |k|) of s t m.k. The largest e/s and |k| of all codes make the bracket one
-number for each query, its slack: the bound of a row is its scale times that. What many rows and queries
-have in common, be it large, costs neither of them precision.
+number for each query, its slack. What many rows and queries have in common, be it large, costs neither
+of them precision.
 
-Closeness, larger is closer, is a row's weight w times (t m.k), plus the row's offset f times the query's
-g. What is the same for all rows is left out:
+Closeness, larger is closer, is (t m.k + h g) / v, with two factors of the row, v and h, and one of the
+query, g. What is the same for all rows is left out:
 
-    dotproduct   q.x / |q|, less p.c             w = s        f = c.x        g = a
-    cosine       q.x / |q||x|                    w = s / |x|  f = c.x / |x|  g = a       p.c is zero
-    euclidean    (|o|^2 - |q - x|^2) / 2|o|      w = s        f = |y|^2      g = -1 / 2|o|
+    dotproduct   q.x / |q|, less p.c             v = 1 / s    h = c.x / s    g = a
+    cosine       q.x / |q||x|                    v = |x| / s  h = c.x / s    g = a       p.c is zero
+    euclidean    (|o|^2 - |q - x|^2) / 2|o|      v = 1 / s    h = |y|^2 / s  g = -1 / 2|o|
                  with o = q - c, p = o / |o|     (where o is zero: -|y|^2, g = -1)
 
-It is computed in float32, whose u is 2^-24. Both products and the additions are off by a few u of their
-operands. 16 u of t |m| |k| in the slack covers the one product, row by row, however much norms differ.
-Of the other, 16 u of g beside g do where f is never negative (euclidean), and elsewhere 16 u of the
-largest |f g| in `floor`. Exact scores are float64 sums of d terms: what these round away is far below,
-but for what is said of the centre and of the query, which `floor` covers too.
+A row may therefore be closer than C only where m.k >= (v C - h g - slack) / t. The right-hand sides of a
+block of rows and a batch of queries are one matrix product, and rows are told apart by one comparison.
+Where it overflows to something that is no number, the row is kept.
+
+It is computed in float32, whose u is 2^-24. Factors, products and additions are off by a few u of their
+operands. 16 u of t |m| |k| and of itself in the slack cover m.k and the slack, 16 u of C beside C the
+first product, row by row, however much norms differ. Of the second, 16 u of g beside g do where h is
+never negative (euclidean), and elsewhere 16 u of the largest |h g / v|, the query's margin. Exact scores
+are float64 sums of d terms: what these round away is far below, but for what is said of the centre and
+of the query, which `floor` covers, with twice the margin.
 """
 
 from dataclasses import dataclass
@@ -31,17 +36,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.bounds import UNIT, in_range
-from kernels.codes import LARGEST
-from kernels.queries import Metric, Queries
+from kernels.codes import FINEST, LARGEST
+from kernels.queries import Queries
 from kernels.rows import Rows
 
 Numbers = NDArray[np.int64]
-Weights = NDArray[np.float32]
+Values = NDArray[np.float64]
 
 _ROUNDING = 16 * UNIT
-# Beyond these, float32 might overflow on the way.
-_MAGNITUDE_MAX = 1e30
-_NORM_MAX = 1e18
+# Thresholds must not overflow: factors are of what rows measure, over FINEST of it, and so are steps.
+_CLOSENESS_MAX = 1e36 * FINEST**2
 # What underflow can take from a weighted product.
 _UNDERFLOW = 1e-36
 
@@ -50,18 +54,19 @@ _UNDERFLOW = 1e-36
 class CodedQueries:
     """Some queries of a batch, (b, ...) each.
 
-    values: (b, d) int8; steps: t; slacks: what a row's weight is multiplied with for its bound
-    upper, lower: the bounds of g; floor: what is taken off every lower bound
+    values: (b, d) int8; steps: t; slacks: what m.k times t is off by at most
+    upper, lower: the bounds of g; margins, floor: see above
     scales: what a query was divided by
     """
 
     values: NDArray[np.int8]
-    steps: NDArray[np.float64]
-    slacks: NDArray[np.float64]
-    upper: NDArray[np.float64]
-    lower: NDArray[np.float64]
-    floor: NDArray[np.float64]
-    scales: NDArray[np.float64]
+    steps: Values
+    slacks: Values
+    upper: Values
+    lower: Values
+    margins: Values
+    floor: Values
+    scales: Values
 
     @classmethod
     def of(cls, queries: Queries, rows: Rows) -> "CodedQueries":
@@ -73,10 +78,9 @@ class CodedQueries:
         square = float(centre @ centre)
         rest, scales, rates = _split(queries, centre, square)
         turned = codes.frame.turned(rest)
-        steps = np.abs(turned).max(axis=1) / LARGEST
-        safe_steps = np.where(steps > 0, steps, 1.0)[:, None]
-        values = np.rint(turned / safe_steps)
-        lost = turned - values * safe_steps
+        steps = np.maximum(np.abs(turned).max(axis=1) / LARGEST, FINEST)
+        values = np.rint(turned / steps[:, None])
+        lost = turned - values * steps[:, None]
         rest_norms = np.sqrt((rest * rest).sum(axis=1))
         # What float64 rounds away in splitting and turning is a part in 10^15 of what was split.
         split = 1e-14 * (1 + np.abs(rates) * np.sqrt(square))
@@ -86,19 +90,39 @@ class CodedQueries:
         slacks = slacks * (1 + 2 * _ROUNDING) + _ROUNDING * reach
         exact = (dimension + 16) * 2.0**-50
         if queries.metric == "euclidean":
-            upper, lower = rates * (1 - _ROUNDING), rates * (1 + _ROUNDING)
+            upper, lower = rates * (1 - 2 * _ROUNDING), rates * (1 + 2 * _ROUNDING)
+            margins = np.zeros(len(rates))
             floor = exact * scales
         else:
             upper = lower = rates
             longest = rows.norm_max if queries.metric == "dotproduct" else 1.0
-            floor = (_ROUNDING * np.abs(rates) + exact) * np.sqrt(square) * longest + exact
+            largest = np.sqrt(square) * longest
+            margins = _ROUNDING * np.abs(rates) * largest
+            floor = margins + exact * (largest + 1)
         floor = 2 * floor + _UNDERFLOW
-        return cls(values.astype(np.int8), steps, slacks, upper, lower, floor, scales)
+        return cls(values.astype(np.int8), steps, slacks, upper, lower, margins, floor, scales)
+
+    def thresholds(self, closeness: Values) -> NDArray[np.float32]:
+        """(3, b): times v, h and 1 of a row, the m.k from which on it may be as close as that."""
+        with np.errstate(over="ignore"):
+            lower = np.where(closeness > 0, 1 - _ROUNDING, 1 + _ROUNDING)
+            least = closeness * lower - self.margins
+            terms = np.stack((least, -self.upper, -self.slacks)) / self.steps
+            return terms.astype(np.float32)
+
+    def bounds(
+        self, queries: Numbers, products: NDArray[np.float32], factors: NDArray[np.float32]
+    ) -> tuple[Values, Values]:
+        """Above and below the closeness of pairs (m,): a query, m.k and the factors (2, m) of a row."""
+        inverse, offsets = factors.astype(np.float64)
+        reached = products * self.steps[queries]
+        slacks = self.slacks[queries]
+        uppers = (reached + slacks + offsets * self.upper[queries]) / inverse
+        lowers = (reached - slacks + offsets * self.lower[queries]) / inverse
+        return uppers, lowers - self.floor[queries]
 
 
-def _split(
-    queries: Queries, centre: NDArray[np.float64], square: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _split(queries: Queries, centre: Values, square: float) -> tuple[Values, Values, Values]:
     """The rests p (b, d), what queries were divided by, and g, (b,) each."""
     wide = queries.vectors.astype(np.float64)
     if queries.metric == "euclidean":
@@ -112,40 +136,28 @@ def _split(
     return units - rates[:, None] * centre, scales, rates
 
 
-def code_weights(
-    rows: Rows, metric: Metric, places: slice | Numbers, numbers: slice | Numbers
-) -> tuple[Weights, Weights]:
-    """W and f of the codes at `places`, which are those of the rows `numbers`, (m,) float32 both."""
+def codes_can_tell(rows: Rows, queries: Queries) -> NDArray[np.bool_]:
+    """For which queries float32 is safe with the codes of these rows, (b,)."""
     codes = rows.codes
-    assert codes is not None
-    scales = codes.scales[places]
-    if metric == "euclidean":
-        distances = codes.distances[places]
-        return scales, distances * distances
-    products = codes.centre_products[places]
-    if metric == "dotproduct":
-        return scales, products
-    # A row of zeros has the score 0: no weight, and no offset.
-    norms = rows.norms[numbers]
-    inverse = np.divide(np.float32(1), norms, out=np.zeros_like(norms), where=norms > 0)
-    return scales * inverse, products * inverse
-
-
-def codes_can_tell(rows: Rows, queries: Queries, number: int) -> bool:
-    """Whether float32 is safe for a query and the codes of these rows."""
-    codes = rows.codes
-    norm = float(queries.norms[number])
-    if codes is None or not in_range(rows.norm_min, rows.norm_max, norm):
-        return False
-    if not np.isfinite(codes.limits.ratio):
-        return False
+    if codes is None or codes.metric != queries.metric or not np.isfinite(codes.limits.ratio):
+        return np.zeros(len(queries), np.bool_)
+    able = np.array(
+        [in_range(rows.norm_min, rows.norm_max, norm) for norm in queries.norms.tolist()]
+    )
+    if queries.metric == "cosine":
+        return able
     centre = codes.frame.centre.astype(np.float64)
     reach = rows.norm_max + float(np.sqrt(centre @ centre))
-    match queries.metric:
-        case "cosine":
-            return reach < _MAGNITUDE_MAX * rows.norm_min
-        case "euclidean":
-            own = queries.vectors[number].astype(np.float64) - centre
-            return reach**2 < _MAGNITUDE_MAX * (2 * float(np.sqrt(own @ own)) or 1.0)
-        case _:
-            return reach < _NORM_MAX
+    if queries.metric == "euclidean":
+        own = queries.vectors.astype(np.float64) - centre
+        norms = np.sqrt((own * own).sum(axis=1))
+        reach = reach + norms
+        closest = reach * reach / np.where(norms > 0, 2 * norms, 1)
+    else:
+        closest = np.full(len(queries), reach)
+    return np.asarray(able & (closest < closeness_max(rows)))
+
+
+def closeness_max(rows: Rows) -> float:
+    """What float32 can tell from other closeness beside rows of these norms."""
+    return _CLOSENESS_MAX * rows.norm_min

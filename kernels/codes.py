@@ -6,6 +6,9 @@ within -127..127 and s the row's scale. Its error e is |T(x - c) - s k|, so that
 
 Scales are never so small that e / s says nothing: it is at most about sqrt(d) / 2, whatever the data.
 The largest e / s of all rows therefore says nearly as much as each row's own.
+
+Beside its code a row has two factors, which `coded_queries.py` explains: they are of its scale, and of
+what its closeness owes to the centre, by metric.
 """
 
 from collections.abc import Callable
@@ -16,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.bounds import UNIT
+from kernels.queries import Metric
 from kernels.rotation import rotate, rotation_of
 
 # Rows worked on at once: their float64 copies stay in the cache.
@@ -26,8 +30,10 @@ _STRETCHES = 64
 _STRETCH_ROWS = 64
 # Rotating pays where it makes scales, and with them errors, so much smaller.
 _ROTATED_SHARE_MAX = 0.7
-# The smallest scale of a row that differs from the centre: products with it are normal float32 numbers.
-_SCALE_MIN = np.float32(1e-30)
+# The smallest scale of a row, and of a row of some norm: so small that what codes lose is lost in
+# float32 as well, and so large that factors stay within it.
+_SCALE_MIN = 1e-30
+FINEST = 2.0**-30
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +66,15 @@ NOTHING = Limits(0.0, 0.0)
 class Codes:
     """The codes of n rows.
 
-    values: (n, d) int8; scales: (n,) float32
-    distances: (n,) float32, |x - c|; centre_products: (n,) float32, c.x
+    values: (n, d) int8; factors: (2, n) float32, see coded_queries.py, for `metric` alone
     order: (n,) uint32, the row of each code, None where codes lie in the order of their rows
     places: (n,) uint32, the place of each row's code, the inverse of `order`
     ahead: is told which places are about to be read, None where they are in memory
     """
 
     values: NDArray[np.int8]
-    scales: NDArray[np.float32]
-    distances: NDArray[np.float32]
-    centre_products: NDArray[np.float32]
+    factors: NDArray[np.float32]
+    metric: Metric
     frame: Frame
     limits: Limits
     order: NDArray[np.uint32] | None = None
@@ -78,29 +82,25 @@ class Codes:
     ahead: Callable[[int, int], None] | None = None
 
     @classmethod
-    def of(cls, encoded: "Encoded", frame: Frame) -> "Codes":
+    def of(cls, encoded: "Encoded", metric: Metric, frame: Frame) -> "Codes":
         """Codes in the order of their rows."""
-        return cls(*encoded[:4], frame, encoded.limits)
+        return cls(encoded.values, encoded.factors, metric, frame, encoded.limits)
 
     def of_rows(self, rows: NDArray[np.int64]) -> "Encoded":
         """The codes of single rows."""
         places = rows if self.places is None else self.places[rows]
-        return Encoded(
-            self.values[places],
-            self.scales[places],
-            self.distances[places],
-            self.centre_products[places],
-            self.limits,
-        )
+        return Encoded(self.values[places], self.factors[:, places], self.limits)
+
+    def rows_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of the codes at these places."""
+        return places if self.order is None else self.order[places].astype(np.int64)
 
 
 class Encoded(NamedTuple):
-    """The codes (m, d) of some rows with what goes with each, see Codes, and their limits."""
+    """The codes (m, d) of some rows with their factors (2, m), see Codes, and their limits."""
 
     values: NDArray[np.int8]
-    scales: NDArray[np.float32]
-    distances: NDArray[np.float32]
-    centre_products: NDArray[np.float32]
+    factors: NDArray[np.float32]
     limits: Limits
 
 
@@ -126,40 +126,63 @@ def frame_of(
     return Frame(centre, rotation if turned < _ROTATED_SHARE_MAX * plain else None)
 
 
-def encode(vectors: NDArray[np.float32], frame: Frame) -> Encoded:
+def encode(vectors: NDArray[np.float32], frame: Frame, metric: Metric) -> Encoded:
     """The codes of rows (m, d)."""
     count, dimension = vectors.shape
     values = np.empty((count, dimension), np.int8)
-    scales, distances, centre_products = np.empty((3, count), np.float32)
+    factors = np.empty((2, count), np.float32)
     step = max(1, _BLOCK_VALUES // dimension)
     centre = frame.centre.astype(np.float64)
+    centre_norm = float(np.sqrt(centre @ centre))
     limits = NOTHING
     for start in range(0, count, step):
         stop = start + step
         wide = vectors[start:stop].astype(np.float64)
         # What is beyond float32 is infinite: the limits, or the norms of the rows, then say so.
-        with np.errstate(over="ignore"):
-            centre_products[start:stop] = wide @ centre
+        with np.errstate(over="ignore", invalid="ignore"):
+            norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+            products = wide @ centre
             wide -= centre
-            distances[start:stop] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+            distances = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+            if metric == "cosine":
+                # A row of zeros has the score 0, wherever the centre is.
+                wide[norms == 0] = 0
             turned = frame.turned(wide).astype(np.float32)
-        codes, scales[start:stop], own = _encode_block(turned)
-        values[start:stop] = codes
+            least = np.maximum(FINEST * np.maximum(norms, centre_norm), _SCALE_MIN)
+            values[start:stop], scales, own = _encode_block(turned, least.astype(np.float32))
+            factors[:, start:stop] = _factors(metric, scales, norms, products, distances)
         limits = limits.joined(own)
-    return Encoded(values, scales, distances, centre_products, limits)
+    return Encoded(values, factors, limits)
+
+
+def _factors(
+    metric: Metric,
+    scales: NDArray[np.float32],
+    norms: NDArray[np.float64],
+    products: NDArray[np.float64],
+    distances: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    wide = scales.astype(np.float64)
+    match metric:
+        case "cosine":
+            # The longest way from any other score than 0 for a row of zeros.
+            return np.stack((np.where(norms > 0, norms / wide, 1 / _SCALE_MIN), products / wide))
+        case "euclidean":
+            return np.stack((1 / wide, distances * distances / wide))
+        case _:
+            return np.stack((1 / wide, products / wide))
 
 
 def _encode_block(
-    block: NDArray[np.float32],
+    block: NDArray[np.float32], least: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], Limits]:
     """Codes in float32, scales and limits of centred rows; float32 keeps what it needs in the cache."""
     largest = np.maximum(block.max(axis=1), -block.min(axis=1))
     able = np.isfinite(largest)
     if not able.all():
         block[~able] = largest[~able] = 0
-    scales = np.where(largest > 0, np.maximum(largest / np.float32(LARGEST), _SCALE_MIN), 0)
-    scales = scales.astype(np.float32)
-    block *= (1 / np.where(scales > 0, scales, np.float32(1)))[:, None]
+    scales = np.maximum(largest / np.float32(LARGEST), np.where(np.isfinite(least), least, 1))
+    block *= (1 / scales)[:, None]
     codes = np.rint(block)
     longest = np.sqrt(np.einsum("ij,ij->i", codes, codes).max())
     block -= codes

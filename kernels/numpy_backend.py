@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kernels.backend import NearBackend
 from kernels.bounds import EXACT_UNIT, TINY, UNIT, in_range, product_factor
-from kernels.candidates import Candidates, rounded_down
+from kernels.candidates import Bounded, Candidates, rounded_down
 from kernels.errors import Interrupted
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
@@ -54,7 +54,7 @@ class NumpyBackend:
     ) -> list[NDArray[np.int64] | None]:
         """See Backend."""
         searches = [_Search(rows, queries, number, ask) for number, ask in enumerate(asks)]
-        active = [search for search in searches if not search.candidates.given_up]
+        active = [search for search in searches if not search.given_up]
         if not active:
             return [None] * len(searches)
         scan = _Scan(rows, queries, [search.number for search in active])
@@ -69,7 +69,7 @@ class NumpyBackend:
             for (start, _), estimates in zip(blocks, self._estimate(scan, blocks), strict=True):
                 for search, row_scores in zip(active, estimates, strict=True):
                     search.add(start, row_scores)
-        return [search.candidates.result() for search in searches]
+        return [search.candidates.result()[0] for search in searches]
 
     def survivors_among(
         self,
@@ -140,7 +140,7 @@ class _Search:
 
     def __init__(self, rows: Rows, queries: Queries, number: int, ask: Ask) -> None:
         self.number = number
-        self.candidates = Candidates(ask.k, rows.stop - rows.start)
+        self.candidates = Candidates([ask.k], rows.stop - rows.start)
         self._rows = rows
         self._mask = ask.mask
         self._added: NDArray[np.float32] | None = None
@@ -152,23 +152,30 @@ class _Search:
             if np.isfinite(self._error):
                 scale = float(queries.norms[number]) or 1.0
                 self._added = (ask.added / scale).astype(np.float32)
-        self.candidates.given_up = not np.isfinite(self._error)
+        if not np.isfinite(self._error):
+            self.candidates.give_up(0)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether no more rows are looked for."""
+        return bool(self.candidates.given_up[0])
 
     def add(self, start: int, estimates: NDArray[np.float32]) -> None:
         """Keeps the rows of a block that may still be in the answer."""
-        if self.candidates.given_up:
+        if self.given_up:
             return
         first = start - self._rows.start
         if self._added is not None:
             estimates = estimates + self._added[first : first + len(estimates)]
-        threshold = rounded_down(self.candidates.threshold - self._error)
+        threshold = rounded_down(float(self.candidates.thresholds[0]) - self._error)
         found = np.flatnonzero(estimates >= threshold)
         if self._mask is not None:
             # Late: marking the estimates of all rows that are not asked for costs ten times this.
             found = found[self._mask[first : first + len(estimates)][found]]
         live = self._rows.live(found + start)
         kept = estimates[live - start].astype(np.float64)
-        self.candidates.add(live, kept + self._error, kept - self._error)
+        one = np.zeros(len(live), np.int64)
+        self.candidates.add(Bounded(one, live, kept + self._error, kept - self._error))
 
 
 def _error(rows: Rows, queries: Queries, number: int) -> float:

@@ -20,15 +20,13 @@ else:
 
 log = logging.getLogger(__name__)
 
-# multiply(codes (m, d) int8, out (b, m) float32, scratch of at least b * m int32)
+# multiply(codes (m, d) int8, out (m, b) float32 without gaps, scratch of at least m * b int32)
 Multiply = Callable[[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]], None]
 
 # Sums of products up to here are exact in float32: 2^24 / 127^2.
 _EXACT_DIMENSION_MAX = 1_040
 # Values widened at once by numpy: they stay in the cache.
 _WIDE_VALUES = 1 << 17
-# Rows copied at once from (rows, queries) to (queries, rows): whole lines of the cache at either end.
-_TURN_ROWS = 64
 
 
 class Products(Protocol):
@@ -58,9 +56,7 @@ class NumkongProducts:
             sums = scratch[: shape[0] * shape[1]].reshape(shape)
             tensor = numkong.from_pointer(sums.ctypes.data, shape, "int32", owner=sums)
             numkong.dots_packed(codes, packed, out=tensor)
-            for start in range(0, len(codes), _TURN_ROWS):
-                stop = start + _TURN_ROWS
-                np.copyto(out[:, start:stop], sums[start:stop].T, casting="same_kind")
+            np.copyto(out, sums, casting="same_kind")
 
         return multiply
 
@@ -81,7 +77,7 @@ class NumpyProducts:
         ) -> None:
             for start in range(0, len(codes), step):
                 block = codes[start : start + step].astype(wide.dtype)
-                out[:, start : start + step] = wide @ block.T
+                np.matmul(block, wide.T, out=out[start : start + step], casting="same_kind")
 
         return multiply
 
@@ -105,7 +101,7 @@ def agree(one: Products, other: Products) -> bool:
         codes = random.integers(-127, 128, (70, dimension)).astype(np.int8)
         codes[:2] = (-127,), (127,)
         for queries in (codes[:1], codes[:3], codes[:17]):
-            found = np.empty((2, len(queries), len(codes)), np.float32)
+            found = np.empty((2, len(codes), len(queries)), np.float32)
             scratch = np.empty(len(queries) * len(codes), np.int32)
             for products, out in zip((one, other), found, strict=True):
                 products.with_queries(queries)(codes, out, scratch)
@@ -117,4 +113,4 @@ def agree(one: Products, other: Products) -> bool:
 def _one(queries: NDArray[np.int8], codes: NDArray[np.int8], out: NDArray[np.float32]) -> None:
     # It refuses what is empty.
     if len(codes):
-        numkong.cdist(queries, codes, "dot", out=out)
+        numkong.cdist(queries, codes, "dot", out=out.reshape(1, -1))

@@ -222,7 +222,6 @@ class Upkeep:
                             {
                                 "kind": "merge",
                                 "segments": list(segments),
-                                "metric": self._metric,
                                 "exact_rows_max": self._exact_rows_max,
                             }
                         )
@@ -247,7 +246,9 @@ class Upkeep:
         """Runs one builder and commits what it built; False when that failed."""
         before = self.manifest
         started = time.monotonic()
-        built, how = await self._builder({**job, "number": before.next_number})
+        built, how = await self._builder(
+            {**job, "number": before.next_number, "metric": self._metric}
+        )
         self._owner.built(how.cpu_seconds)
         if self._stopped:
             return False

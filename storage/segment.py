@@ -26,6 +26,7 @@ from storage.segment_format import (
     FORMAT,
     HEADER,
     MAGIC,
+    METRICS,
     SECTION,
     Section,
     StoredClusters,
@@ -43,10 +44,7 @@ def hash_ids(namespace: bytes, ids: Iterable[bytes]) -> NDArray[np.uint64]:
 
 # What scans and probes read beside codes: a few bytes a row, from all over the file.
 _BESIDE_CODES = (
-    Section.NORMS,
-    Section.CODE_SCALES,
-    Section.CODE_DISTANCES,
-    Section.CODE_PRODUCTS,
+    Section.CODE_FACTORS,
     Section.CODE_ORDER,
     Section.CENTROID_CODES,
 )
@@ -77,7 +75,8 @@ class Segment:
         view = self._view
         if len(view) < HEADER.size or bytes(view[:8]) != MAGIC:
             raise self._damaged("header")
-        _, version, checksum, rows, dimension, count, low, high, block = HEADER.unpack_from(view)
+        fields = HEADER.unpack_from(view)
+        _, version, checksum, rows, dimension, count, low, high, block, metric = fields
         if version > FORMAT:
             raise FormatTooNew(
                 f"The segment {self.path} has format {version}; this release reads up to {FORMAT}."
@@ -90,6 +89,7 @@ class Segment:
             raise self._damaged("header")
         self.dimension: int = dimension
         self._block_bytes: int = block or BLOCK_BYTES_1
+        self._metric: int = metric
         self.norm_min: float = low
         self.norm_max: float = high
         table = SECTION.iter_unpack(view[HEADER.size : end])
@@ -137,7 +137,7 @@ class Segment:
 
     def codes(self) -> StoredCodes | None:
         """The codes of all rows, None where there are none of use."""
-        if Section.CODE_DISTANCES not in self._sections:
+        if Section.CODE_FACTORS not in self._sections:
             return None
         centre = self._array(Section.CODE_CENTRE, "<f4")
         rotation = None
@@ -145,9 +145,8 @@ class Segment:
             rotation = self._array(Section.CODE_ROTATION, "<i4")
         return StoredCodes(
             self._array(Section.CODES, "i1").reshape(self.rows, self.dimension),
-            self._array(Section.CODE_SCALES, "<f4"),
-            self._array(Section.CODE_DISTANCES, "<f4"),
-            self._array(Section.CODE_PRODUCTS, "<f4"),
+            self._array(Section.CODE_FACTORS, "<f4").reshape(2, -1),
+            METRICS[self._metric],
             centre[: self.dimension],
             rotation,
             centre[self.dimension :],
@@ -155,7 +154,7 @@ class Segment:
 
     def clusters(self) -> StoredClusters | None:
         """How codes lie by centroid, None where they lie by row."""
-        if Section.CODE_ORDER not in self._sections:
+        if Section.CENTROID_NORMS not in self._sections:
             return None
         shape = (-1, self.dimension)
         return StoredClusters(
@@ -165,7 +164,8 @@ class Segment:
             self._array(Section.CLUSTER_ENDS, "<u4"),
             self._array(Section.CENTROIDS, "<f4").reshape(shape),
             self._array(Section.CENTROID_CODES, "i1").reshape(shape),
-            self._array(Section.CENTROID_FACTORS, "<f4").reshape(4, -1),
+            self._array(Section.CENTROID_FACTORS, "<f4").reshape(2, -1),
+            self._array(Section.CENTROID_NORMS, "<f4"),
         )
 
     def codes_ahead(self) -> Callable[[int, int], None] | None:

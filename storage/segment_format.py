@@ -13,7 +13,8 @@ of 64 and are optional: a reader asks for those it knows.
     32      8     smallest norm that is not zero, float64
     40      8     largest norm, float64
     48      4     bytes of a block that has a checksum; format 1 has zero here and 64 KiB
-    52      12    zeros
+    52      4     the metric that codes are for, its place in METRICS; zero before format 4
+    56      8     zeros
     64      24*s  table of sections: kind (4), zeros (4), offset (8), length in bytes (8)
 
     kind  section
@@ -32,7 +33,6 @@ of 64 and are optional: a reader asks for those it knows.
                             section, which is the last
     13    COLUMNS           the metadata by field (columns.py)
     14    CODES             n x d int8, each row as a code (kernels/codes.py)
-    15    CODE_SCALES       n float32
     17    CODE_CENTRE       d float32, then two limits of all codes (kernels/codes.py), float32
     18    SPARSE_ENDS       n uint64, where each row's sparse values end in SPARSE
     19    SPARSE            the sparse values' wire bytes, back to back
@@ -41,8 +41,6 @@ of 64 and are optional: a reader asks for those it knows.
     22    TERM_ROWS         uint32, the rows that have each, ascending within one
     23    TERM_WEIGHTS      float32, their values there
     24    CODE_ROTATION     d int32, how codes are rotated (kernels/rotation.py)
-    25    CODE_DISTANCES    n float32, from the centre
-    26    CODE_PRODUCTS     n float32, with the centre
     27    CODE_ORDER        n uint32, the row of the code at each place
     28    CODE_PLACES       n uint32, the place of each row's code
     29    CLUSTERED         uint64 pairs, one for each namespace that has centroids, ascending: its first
@@ -50,16 +48,18 @@ of 64 and are optional: a reader asks for those it knows.
     30    CLUSTER_ENDS      m uint32, the place behind the codes of the rows around each centroid
     31    CENTROIDS         m x d float32 (kernels/centroids.py)
     32    CENTROID_CODES    m x d int8, coded as rows are
-    33    CENTROID_FACTORS  4 x m float32: what 15, 25, 26 and 2 are for rows
+    34    CODE_FACTORS      2 x n float32 (kernels/coded_queries.py)
+    35    CENTROID_FACTORS  2 x m float32, as those of rows
+    36    CENTROID_NORMS    m float32
 
-Sections 1, 2, 14, 15, 17, 25 and 26 are absent in a sparse index (d is 0), section 13 where no row has
+Sections 1, 2, 14, 17 and 34 are absent in a sparse index (d is 0), section 13 where no row has
 metadata, sections 18 to 23 where no row has sparse values, section 24 where codes are not rotated,
-sections 27 to 33 where no namespace has centroids. Where there are centroids, sections 14, 15, 25 and
-26 are in the order of 27: by namespace, in one that has centroids by these, then by row. All else stays
-in the order of rows.
+sections 27 to 32, 35 and 36 where no namespace has centroids. Where there are centroids, sections 14
+and 34 are in the order of 27: by namespace, in one that has centroids by these, then by row. All else
+stays in the order of rows.
 
-Format 1 has none beyond 12. Format 2 has no 24 to 33, and codes that are no longer of use: its rows are
-searched without.
+Format 1 has none beyond 12. Formats 2 and 3 have codes that are no longer of use, and other sections
+that went with them: their rows are searched without.
 """
 
 import struct
@@ -71,11 +71,12 @@ from numpy.typing import NDArray
 
 from storage.checksum import crc32
 
-FORMAT = 3
+FORMAT = 4
 MAGIC = b"TORPSEG\0"
 ALIGNMENT = 64
+METRICS = ("cosine", "dotproduct", "euclidean")
 
-HEADER = struct.Struct("<8sIIQIIddI12x")
+HEADER = struct.Struct("<8sIIQIIddII8x")
 SECTION = struct.Struct("<I4xQQ")
 
 
@@ -96,7 +97,6 @@ class Section(IntEnum):
     CHECKSUMS = 12
     COLUMNS = 13
     CODES = 14
-    CODE_SCALES = 15
     CODE_CENTRE = 17
     SPARSE_ENDS = 18
     SPARSE = 19
@@ -105,15 +105,15 @@ class Section(IntEnum):
     TERM_ROWS = 22
     TERM_WEIGHTS = 23
     CODE_ROTATION = 24
-    CODE_DISTANCES = 25
-    CODE_PRODUCTS = 26
     CODE_ORDER = 27
     CODE_PLACES = 28
     CLUSTERED = 29
     CLUSTER_ENDS = 30
     CENTROIDS = 31
     CENTROID_CODES = 32
-    CENTROID_FACTORS = 33
+    CODE_FACTORS = 34
+    CENTROID_FACTORS = 35
+    CENTROID_NORMS = 36
 
 
 # What a block is in format 1.
@@ -123,13 +123,12 @@ BLOCK_BYTES_1 = 64 << 10
 class StoredCodes(NamedTuple):
     """The codes of n rows as they lie: kernels/codes.py says what they mean.
 
-    values: (n, d); scales, distances, products: (n,); centre: (d,); rotation: (d,) or None; limits: (2,)
+    values: (n, d); factors: (2, n); centre: (d,); rotation: (d,) or None; limits: (2,)
     """
 
     values: NDArray[np.int8]
-    scales: NDArray[np.float32]
-    distances: NDArray[np.float32]
-    products: NDArray[np.float32]
+    factors: NDArray[np.float32]
+    metric: str
     centre: NDArray[np.float32]
     rotation: NDArray[np.int32] | None
     limits: NDArray[np.float32]
@@ -139,7 +138,7 @@ class StoredClusters(NamedTuple):
     """Which codes lie around which centroids: see the table of sections.
 
     order, places: (n,); clustered: (namespaces, 2); ends: (m,); centroids: (m, d), codes: (m, d)
-    factors: (4, m)
+    factors: (2, m), norms: (m,)
     """
 
     order: NDArray[np.uint32]
@@ -149,6 +148,7 @@ class StoredClusters(NamedTuple):
     centroids: NDArray[np.float32]
     codes: NDArray[np.int8]
     factors: NDArray[np.float32]
+    norms: NDArray[np.float32]
 
 
 def header_checksum(header: bytes) -> int:

@@ -20,6 +20,7 @@ from storage.segment_format import (
     FORMAT,
     HEADER,
     MAGIC,
+    METRICS,
     SECTION,
     Section,
     StoredClusters,
@@ -31,8 +32,8 @@ _CHUNK_ROWS = 4_096
 
 Chunk = bytes | memoryview
 Content = tuple[Section, int, Callable[[], Iterable[Chunk]]]
-# Of m rows: values (m, d), scales, distances and products, (m,) each, see StoredCodes.
-CodeBlock = tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+# Of m rows: values (m, d) and factors (2, m), see StoredCodes.
+CodeBlock = tuple[NDArray[np.int8], NDArray[np.float32]]
 Postings = tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.uint32], NDArray[np.float32]]
 
 
@@ -48,6 +49,10 @@ class RowSource(Protocol):
     norm_min: float
     norm_max: float
     unclustered: int  # rows of the largest namespace without centroids
+
+    @property
+    def metric(self) -> str:
+        """What codes are for, one of METRICS."""
 
     def vectors(self, start: int, stop: int) -> NDArray[np.float32]:
         """(stop - start, d) float32."""
@@ -164,12 +169,12 @@ def _dense_sections(source: RowSource) -> list[Content]:
     if not dimension:
         return []
     centre, rotation = source.code_frame()
-    # What goes with the codes comes with them, and is written behind them.
-    scales, distances, products = np.empty((3, count), "<f4")
+    # They come with the codes, and are written behind them.
+    factors = np.empty((2, count), "<f4")
 
     def codes() -> Iterator[Chunk]:
         for a, b in _spans(count):
-            values, scales[a:b], distances[a:b], products[a:b] = source.codes(a, b)
+            values, factors[:, a:b] = source.codes(a, b)
             yield values.data
 
     return [
@@ -180,9 +185,7 @@ def _dense_sections(source: RowSource) -> list[Content]:
         ),
         (Section.NORMS, 4 * count, lambda: (source.norms(a, b).data for a, b in _spans(count))),
         (Section.CODES, dimension * count, codes),
-        (Section.CODE_SCALES, 4 * count, lambda: (scales.data,)),
-        (Section.CODE_DISTANCES, 4 * count, lambda: (distances.data,)),
-        (Section.CODE_PRODUCTS, 4 * count, lambda: (products.data,)),
+        (Section.CODE_FACTORS, 8 * count, lambda: (factors.data,)),
         (
             Section.CODE_CENTRE,
             4 * dimension + 8,
@@ -208,6 +211,7 @@ def _cluster_sections(clusters: StoredClusters | None) -> list[Content]:
         Section.CENTROIDS: clusters.centroids,
         Section.CENTROID_CODES: clusters.codes,
         Section.CENTROID_FACTORS: clusters.factors,
+        Section.CENTROID_NORMS: clusters.norms,
     }
     return [
         (kind, array.nbytes, functools.partial(_whole, array)) for kind, array in arrays.items()
@@ -259,6 +263,7 @@ def _header(source: RowSource, sections: list[tuple[Section, int]]) -> tuple[int
         source.norm_min,
         source.norm_max,
         CHECKSUM_BLOCK_BYTES,
+        METRICS.index(source.metric),
     )
     bare = HEADER.pack(MAGIC, FORMAT, 0, *fields) + table
     return offset, HEADER.pack(MAGIC, FORMAT, header_checksum(bare), *fields) + table

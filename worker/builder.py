@@ -32,7 +32,7 @@ class Order(TypedDict, total=False):
     number: int  # of the files to write
     end: Sequence[int]  # fold: the Position up to which
     segments: Sequence[int]  # merge: their numbers
-    metric: Metric  # merge: what centroids are made for
+    metric: Metric  # what codes and centroids are made for
     exact_rows_max: int | None  # merge: namespaces with more rows get centroids
 
 
@@ -63,7 +63,7 @@ def run(
     try:
         view = View(files, folder, manifest, dimension, filterable)
         if order["kind"] == "fold":
-            built = _fold(files, folder, view, Position(*order["end"]), order["number"])
+            built = _fold(files, folder, view, order)
         else:
             built = _merge(files, folder, view, order)
     except BaseException:
@@ -74,8 +74,9 @@ def run(
     return built, list(view.outcomes.values())
 
 
-def _fold(files: Files, folder: Path, view: View, end: Position, number: int) -> Manifest:
-    view.catch_up(end)
+def _fold(files: Files, folder: Path, view: View, order: Order) -> Manifest:
+    number = order["number"]
+    view.catch_up(Position(*order["end"]))
     entries = []
     for entry, part in zip(view.manifest.segments, view.parts, strict=True):
         if part.dead_rows == entry.rows:
@@ -87,7 +88,7 @@ def _fold(files: Files, folder: Path, view: View, end: Position, number: int) ->
             files.write_new(folder / name, [bitmap])
             entry = replace(entry, mask=name, dead=part.dead_rows)
         entries.append(entry)
-    source = TailRows(view)
+    source = TailRows(view, order["metric"])
     if source.count:
         entries.append(write_segment(files, folder, number, source))
     directory = namespaces.file_name(number)
@@ -103,10 +104,10 @@ def _merge(files: Files, folder: Path, view: View, order: Order) -> Manifest:
     for part in parts:
         part.segment.verify()
     entries = [entry for entry in view.manifest.segments if entry.number not in numbers]
-    source = MergedRows(parts, view.dimension)
+    source = MergedRows(parts, view.dimension, order["metric"])
     exact_rows_max = order.get("exact_rows_max")
     if exact_rows_max is not None:
-        source.cluster(order["metric"], exact_rows_max)
+        source.cluster(exact_rows_max)
     if source.count:
         entries.append(write_segment(files, folder, number, source))
     for part in parts:

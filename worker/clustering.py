@@ -64,8 +64,7 @@ def clusters_of(
     places = np.empty(source.count, "<u4")
     places[order] = np.arange(source.count, dtype="<u4")
     joined = np.concatenate(centroids)
-    coded = encode(joined, frame)
-    factors = np.stack((*coded[1:4], row_norms(joined)))
+    coded = encode(joined, frame, metric)
     return StoredClusters(
         order,
         places,
@@ -73,7 +72,8 @@ def clusters_of(
         np.concatenate(ends).astype("<u4"),
         joined,
         coded.values,
-        factors.astype("<f4"),
+        coded.factors,
+        row_norms(joined),
     )
 
 

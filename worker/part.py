@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.codes import Codes, Frame, Limits
 from kernels.probing import Clusters
+from kernels.queries import Metric
 from kernels.rows import Rows, norm_bounds
 from kernels.sparse import Postings, SparseVector, sparse_scores
 from storage.columns import Columns
@@ -101,11 +103,10 @@ class Part:
         own = slice(
             int(stored.clustered[number - 1, 1]) if number else 0, int(stored.clustered[number, 1])
         )
-        scales, distances, products, norms = stored.factors[:, own]
-        coded = Codes(
-            *(stored.codes[own], scales, distances, products, self.codes.frame, self.codes.limits)
-        )
-        vectors = stored.centroids[own]
+        frame, limits = self.codes.frame, self.codes.limits
+        metric = self.codes.metric
+        coded = Codes(stored.codes[own], stored.factors[:, own], metric, frame, limits)
+        vectors, norms = stored.centroids[own], stored.norms[own]
         bounds = norm_bounds(norms)
         centroids = Rows(vectors, norms, 0, len(norms), None, *bounds, coded)
         return Clusters(start, stop, stored.ends[own], stored.order, stored.places, centroids)
@@ -121,7 +122,9 @@ class Part:
             return None
         frame = Frame(stored.centre, stored.rotation)
         limits = Limits(*stored.limits.tolist())
-        codes = Codes(*stored[:4], frame, limits, ahead=self.segment.codes_ahead())
+        metric = cast("Metric", stored.metric)
+        ahead = self.segment.codes_ahead()
+        codes = Codes(stored.values, stored.factors, metric, frame, limits, ahead=ahead)
         if self._clusters is None:
             return codes
         return replace(codes, order=self._clusters.order, places=self._clusters.places)

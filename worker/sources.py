@@ -38,8 +38,9 @@ Scalar = TypeVar("Scalar", np.uint64, np.bool_)
 class TailRows:
     """The live rows of the log's tail."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, metric: Metric) -> None:
         self.dimension = view.dimension
+        self.metric: Metric = metric
         self._rows: list[tuple[Tail, list[int]]] = []
         self._starts: list[int] = []
         self.namespaces: list[Named] = []
@@ -106,9 +107,9 @@ class TailRows:
         return None
 
     def codes(self, start: int, stop: int) -> CodeBlock:
-        found = codes.encode(self.vectors(start, stop), self._frame)
+        found = codes.encode(self.vectors(start, stop), self._frame, self.metric)
         self._limits = self._limits.joined(found.limits)
-        return found[:4]
+        return found.values, found.factors
 
     def code_limits(self) -> NDArray[np.float32]:
         return np.array(self._limits, np.float32)
@@ -136,8 +137,9 @@ class MergedRows:
     Memory: ten bytes a row, what one chunk takes, and the ids of a namespace that several have.
     """
 
-    def __init__(self, parts: Sequence[Part], dimension: int) -> None:
+    def __init__(self, parts: Sequence[Part], dimension: int, metric: Metric) -> None:
         self.dimension = dimension
+        self.metric: Metric = metric
         self._parts = parts
         self.namespaces: list[Named] = []
         which: list[NDArray[np.uint16]] = []
@@ -164,11 +166,11 @@ class MergedRows:
         self._clusters: StoredClusters | None = None
         self.unclustered = max((one.second - one.first for one in self.namespaces), default=0)
 
-    def cluster(self, metric: Metric, exact_rows_max: int) -> None:
+    def cluster(self, exact_rows_max: int) -> None:
         """Lays the codes of namespaces that have more rows than this around centroids."""
         large = [one for one in self.namespaces if one.second - one.first > exact_rows_max]
         small = [one.second - one.first for one in self.namespaces if one not in large]
-        self._clusters = clusters_of(self, large, metric, self._frame)
+        self._clusters = clusters_of(self, large, self.metric, self._frame)
         self.unclustered = max(small, default=0)
 
     @cached_property
@@ -244,15 +246,15 @@ class MergedRows:
     def codes(self, start: int, stop: int) -> CodeBlock:
         at = slice(start, stop) if self._clusters is None else self._clusters.order[start:stop]
         values = np.empty((stop - start, self.dimension), np.int8)
-        scales, distances, products = np.empty((3, stop - start), np.float32)
+        factors = np.empty((2, stop - start), np.float32)
         for part, places, rows in self._pieces(at):
             if part.codes is not None and part.codes is self._coded:
                 own = part.codes.of_rows(rows)
             else:
-                own = codes.encode(part.segment.vectors[rows], self._frame)
-            values[places], scales[places], distances[places], products[places] = own[:4]
+                own = codes.encode(part.segment.vectors[rows], self._frame, self.metric)
+            values[places], factors[:, places] = own.values, own.factors
             self._limits = self._limits.joined(own.limits)
-        return values, scales, distances, products
+        return values, factors
 
     def code_limits(self) -> NDArray[np.float32]:
         return np.array(self._limits, np.float32)

@@ -73,7 +73,7 @@ def warm_up() -> None:
     vectors = np.eye(8, dtype=np.float32)
     norms = row_norms(vectors)
     frame = frame_of(lambda start, stop: vectors[start:stop], *vectors.shape)
-    coded = Codes.of(encode(vectors, frame), frame)
+    coded = Codes.of(encode(vectors, frame, "cosine"), "cosine", frame)
     backend = choose_backend(threads=1)
     for codes in (None, coded):
         rows = Rows(vectors, norms, 0, len(vectors), None, *norm_bounds(norms), codes)

@@ -66,9 +66,9 @@ def rows_of(
     stop: int | None = None,
     dead: set[int] | None = None,
     *,
-    coded: bool = True,
+    coded: Metric | None = None,
 ) -> Rows:
-    """A slice of rows, as a segment has them; as a tail does if not `coded`."""
+    """A slice of rows, as a tail has them; with a metric, as a segment does, with their codes."""
     norms = row_norms(vectors)
     bitmap = None
     if dead is not None:
@@ -76,14 +76,14 @@ def rows_of(
         bits[sorted(dead)] = True
         bitmap = np.packbits(bits, bitorder="little")
     stop = len(vectors) if stop is None else stop
-    codes = codes_of(vectors) if coded else None
+    codes = None if coded is None else codes_of(vectors, coded)
     return Rows(vectors, norms, start, stop, bitmap, *norm_bounds(norms), codes)
 
 
-def codes_of(vectors: Vectors) -> Codes:
+def codes_of(vectors: Vectors, metric: Metric = "cosine") -> Codes:
     """The codes of rows, in the frame that a builder would choose."""
     frame = frame_of(lambda first, last: vectors[first:last], *vectors.shape)
-    return Codes.of(encode(vectors, frame), frame)
+    return Codes.of(encode(vectors, frame, metric), metric, frame)
 
 
 def brute_force(

@@ -32,7 +32,7 @@ def test_the_answer_is_that_of_brute_force(
     random = np.random.default_rng(count * dimension + k)
     vectors = random.standard_normal((count, dimension)).astype(np.float32)
     queries = random.standard_normal((5, dimension)).astype(np.float32)
-    check(backend, rows_of(vectors), queries, [k] * 5, metric)
+    check(backend, rows_of(vectors, coded=metric), queries, [k] * 5, metric)
 
 
 @every_backend
@@ -43,7 +43,10 @@ def test_scores_are_right_to_float64(backend: str, metric: Metric) -> None:
     vectors = random.standard_normal((20, 50)).astype(np.float32)
     query = random.standard_normal(50).astype(np.float32)
     hits = search(
-        BACKENDS[backend](), rows_of(vectors), Queries.of(query[None], metric), [Ask(20)]
+        BACKENDS[backend](),
+        rows_of(vectors, coded=metric),
+        Queries.of(query[None], metric),
+        [Ask(20)],
     )[0]
     q = [Fraction(float(v)) for v in query]
     for row, found in zip(hits.rows, hits.scores, strict=True):
@@ -67,7 +70,7 @@ def test_a_slice_and_dead_rows(backend: str, metric: Metric) -> None:
     vectors = random.standard_normal((3_000, 12)).astype(np.float32)
     queries = random.standard_normal((40, 12)).astype(np.float32)
     dead = set(random.permutation(3_000)[:1_500].tolist())
-    rows = rows_of(vectors, start=101, stop=2_703, dead=dead)
+    rows = rows_of(vectors, start=101, stop=2_703, dead=dead, coded=metric)
     check(backend, rows, queries, [1, 10, 2_000, 5_000] * 10, metric)
 
 
@@ -76,7 +79,8 @@ def test_a_slice_and_dead_rows(backend: str, metric: Metric) -> None:
 @pytest.mark.parametrize("dead", [None, set(range(50))])
 def test_nothing_to_find(backend: str, metric: Metric, dead: set[int] | None) -> None:
     vectors = np.ones((50, 4), np.float32)
-    rows = rows_of(vectors, 10, 10) if dead is None else rows_of(vectors, dead=dead)
+    stop = 10 if dead is None else None
+    rows = rows_of(vectors, 10 if dead is None else 0, stop, dead, coded=metric)
     (hits,) = search(BACKENDS[backend](), rows, Queries.of(vectors[:1], metric), [Ask(5)])
     assert len(hits.rows) == len(hits.scores) == 0
 
@@ -89,7 +93,7 @@ def test_equal_rows_come_in_their_order(backend: str, metric: Metric, count: int
     random = np.random.default_rng(2)
     kinds = random.standard_normal((3, 24)).astype(np.float32)
     vectors = kinds[random.integers(0, 3, count)]
-    check(backend, rows_of(vectors), kinds, [1, 17, 90], metric)
+    check(backend, rows_of(vectors, coded=metric), kinds, [1, 17, 90], metric)
 
 
 @every_backend
@@ -97,7 +101,9 @@ def test_equal_rows_come_in_their_order(backend: str, metric: Metric, count: int
 def test_ties_are_kept_for_a_caller_who_breaks_them(backend: str, metric: Metric) -> None:
     vectors = np.tile(np.eye(4, dtype=np.float32), (25, 1))
     queries = Queries.of(vectors[:1], metric)
-    (hits,) = search(BACKENDS[backend](), rows_of(vectors), queries, [Ask(3)], keep_ties=True)
+    (hits,) = search(
+        BACKENDS[backend](), rows_of(vectors, coded=metric), queries, [Ask(3)], keep_ties=True
+    )
     assert hits.rows.tolist() == list(range(0, 100, 4))
 
 
@@ -116,7 +122,7 @@ def test_any_scale(backend: str, metric: Metric, factor: float) -> None:
     )
     if metric == "cosine":
         vectors = vectors[np.any(vectors != 0, axis=1)]
-    check(backend, rows_of(vectors), queries, [10] * 7, metric)
+    check(backend, rows_of(vectors, coded=metric), queries, [10] * 7, metric)
 
 
 @every_backend
@@ -125,7 +131,7 @@ def test_rows_of_very_different_norms(backend: str, metric: Metric) -> None:
     random = np.random.default_rng(4)
     scales = 10.0 ** random.integers(-15, 15, (4_000, 1))
     vectors = (random.standard_normal((4_000, 16)) * scales).astype(np.float32)
-    check(backend, rows_of(vectors), vectors[:6], [1, 10, 100] * 2, metric)
+    check(backend, rows_of(vectors, coded=metric), vectors[:6], [1, 10, 100] * 2, metric)
 
 
 @every_backend
@@ -134,14 +140,16 @@ def test_data_far_from_the_origin(backend: str, metric: Metric) -> None:
     """Where the estimate of a distance cancels to nothing, the exact scores still decide."""
     random = np.random.default_rng(6)
     vectors = (1_000 + 1e-3 * random.standard_normal((3_000, 32))).astype(np.float32)
-    check(backend, rows_of(vectors), vectors[:4], [10] * 4, metric)
+    check(backend, rows_of(vectors, coded=metric), vectors[:4], [10] * 4, metric)
 
 
 @every_backend
 def test_a_row_is_at_distance_zero_from_itself(backend: str) -> None:
     vectors = np.random.default_rng(8).standard_normal((500, 100)).astype(np.float32)
     hits = search(
-        BACKENDS[backend](), rows_of(vectors), Queries.of(vectors, "euclidean"), [Ask(1)] * 500
+        BACKENDS[backend](),
+        rows_of(vectors, coded="euclidean"),
+        *(Queries.of(vectors, "euclidean"), [Ask(1)] * 500),
     )
     assert [one.rows[0] for one in hits] == list(range(500))
     assert all(one.scores[0] == 0.0 for one in hits)
@@ -154,7 +162,7 @@ def test_batch_and_threads_never_change_an_answer(backend: str, metric: Metric) 
     vectors = random.standard_normal((20_000, 48)).astype(np.float32)
     vectors[random.integers(0, 20_000, 5_000)] = vectors[7]
     queries = random.standard_normal((300, 48)).astype(np.float32)
-    rows = rows_of(vectors)
+    rows = rows_of(vectors, coded=metric)
     together = search(BACKENDS[backend](), rows, Queries.of(queries, metric), [Ask(10)] * 300)
     for number in range(0, 300, 37):
         one = Queries.of(queries[number : number + 1], metric)
@@ -168,10 +176,12 @@ def test_two_threads_answer_as_one(metric: Metric) -> None:
     random = np.random.default_rng(12)
     vectors = random.standard_normal((9_000, 48)).astype(np.float32)
     queries = Queries.of(random.standard_normal((5, 48)).astype(np.float32), metric)
-    one = search(NumpyBackend(1), rows_of(vectors), queries, [Ask(10)] * 5)
+    one = search(NumpyBackend(1), rows_of(vectors, coded=metric), queries, [Ask(10)] * 5)
     two = NumpyBackend(2)
     try:
-        for a, b in zip(one, search(two, rows_of(vectors), queries, [Ask(10)] * 5), strict=True):
+        for a, b in zip(
+            one, search(two, rows_of(vectors, coded=metric), queries, [Ask(10)] * 5), strict=True
+        ):
             np.testing.assert_array_equal(a.rows, b.rows)
             np.testing.assert_array_equal(a.scores, b.scores)
     finally:
@@ -202,7 +212,7 @@ def test_a_search_that_nobody_waits_for_stops_between_blocks(backend: str, metri
 
     queries = Queries.of(vectors[:1], metric)
     with pytest.raises(Interrupted):
-        search(BACKENDS[backend](), rows_of(vectors), queries, [Ask(1)], keep_going)
+        search(BACKENDS[backend](), rows_of(vectors, coded=metric), queries, [Ask(1)], keep_going)
     assert len(asked) == 1
 
 
@@ -222,7 +232,7 @@ def test_adversarial_numbers(backend: str, metric: Metric, data: st.DataObject) 
     repeated = np.tile(vectors, (data.draw(st.integers(1, 4)), 1))
     if metric == "cosine":
         repeated = repeated[np.any(repeated != 0, axis=1)]
-    check(backend, rows_of(repeated), queries, [1, 3, 10, 200], metric)
+    check(backend, rows_of(repeated, coded=metric), queries, [1, 3, 10, 200], metric)
 
 
 @given(scores=hnp.arrays(np.float64, 5, elements=st.floats(allow_nan=False)))

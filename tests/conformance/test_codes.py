@@ -36,15 +36,16 @@ NUMBERS = st.floats(-1e6, 1e6, width=32) | st.sampled_from(
 )
 def test_codes_say_how_far_they_are_from_their_rows(vectors: Vectors) -> None:
     frame = Frame(codes_of(vectors).frame.centre)
-    coded = encode(vectors, frame)
+    coded = encode(vectors, frame, "dotproduct")
     if not np.isfinite(coded.limits.ratio):
         return
-    for row, values, scale in zip(vectors, coded.values, coded.scales, strict=True):
+    for row, values, inverse in zip(vectors, coded.values, coded.factors[0], strict=True):
+        scale = 1 / Fraction(float(inverse))
         missed = [
-            Fraction(float(x)) - Fraction(float(c)) - Fraction(float(scale)) * int(k)
+            Fraction(float(x)) - Fraction(float(c)) - scale * int(k)
             for x, c, k in zip(row, frame.centre, values, strict=True)
         ]
-        bound = Fraction(coded.limits.ratio) * Fraction(float(scale))
+        bound = Fraction(coded.limits.ratio) * scale
         assert sum(one * one for one in missed) <= bound**2
         assert (values.astype(int) ** 2).sum() <= coded.limits.length**2
     # Codes are of use whatever the rows are.
@@ -81,15 +82,12 @@ def test_bounds_hold_in_float_arithmetic(
         query
     ]
     queries = Queries.of(np.asarray(asked, np.float32)[None], metric)
-    rows = rows_of(vectors)
-    if not codes_can_tell(rows, queries, 0):
+    rows = rows_of(vectors, coded=metric)
+    if not codes_can_tell(rows, queries).all():
         return
     # Every row is kept when as many are asked for as there are.
-    (bounded,) = CodeScan(rows, queries, [Ask(300)], NumkongProducts()).bounds(
-        [(0, 300)], Buffers()
-    )
-    assert bounded is not None
-    numbers, uppers, lowers = bounded
+    scan = CodeScan(rows, queries, [Ask(300)], NumkongProducts())
+    _, numbers, uppers, lowers = scan.bounds([(0, 300)], Buffers())
     wide, one = vectors.astype(np.longdouble)[numbers], queries.vectors[0].astype(np.longdouble)
     norm = np.sqrt((one * one).sum()) or np.longdouble(1)
     if metric == "euclidean":
@@ -109,9 +107,10 @@ def shuffled(rows: Rows, random: np.random.Generator) -> Rows:
     codes = rows.codes
     assert codes is not None
     order = random.permutation(len(codes.values)).astype(np.uint32)
-    per_row = (codes.values, codes.scales, codes.distances, codes.centre_products)
     changed = Codes(
-        *(one[order] for one in per_row),
+        codes.values[order],
+        codes.factors[:, order],
+        codes.metric,
         codes.frame,
         codes.limits,
         order,
@@ -150,7 +149,7 @@ def test_codes_alone_find_the_answer_among_few_rows(
     centres = random.standard_normal((40, 64))
     made = centres[random.integers(0, 40, 8_000)] + 0.5 * random.standard_normal((8_000, 64))
     vectors = change((made / 12).astype(np.float32))
-    rows = rows_of(vectors)
+    rows = rows_of(vectors, coded=metric)
     queries = Queries.of(vectors[:50] + np.float32(0.01), metric)
     backend = CodeBackend(NumkongProducts(), NumpyBackend())
     found = backend.survivors_in(rows, [(0, 8_000)], queries, [Ask(10)] * 50, lambda: True)
@@ -165,14 +164,14 @@ def test_any_dimension(metric: Metric, dimension: int) -> None:
     vectors = random.standard_normal((150, dimension)).astype(np.float32)
     vectors[3] = 1
     for backend in ("codes by numkong", "codes by numpy"):
-        check(backend, rows_of(vectors), vectors[:4], [10, 1, 149, 10_000], metric)
+        check(backend, rows_of(vectors, coded=metric), vectors[:4], [10, 1, 149, 10_000], metric)
 
 
 @every_metric
 def test_rows_that_are_asked_for_in_spans_are_those_that_are_found(metric: Metric) -> None:
     random = np.random.default_rng(6)
     vectors = random.standard_normal((6_000, 16)).astype(np.float32)
-    rows = shuffled(rows_of(vectors, dead=set(range(0, 6_000, 7))), random)
+    rows = shuffled(rows_of(vectors, dead=set(range(0, 6_000, 7)), coded=metric), random)
     assert rows.codes is not None and rows.codes.order is not None
     spans = [(5_000, 5_900), (17, 18), (100, 4_000), (0, 0)]
     inside = np.concatenate([rows.codes.order[start:stop] for start, stop in spans])
@@ -194,7 +193,7 @@ def test_codes_in_another_order_than_their_rows_change_nothing(metric: Metric) -
     random = np.random.default_rng(7)
     vectors = random.standard_normal((5_000, 24)).astype(np.float32)
     vectors[4_000:] = vectors[:1_000]
-    rows = shuffled(rows_of(vectors), random)
+    rows = shuffled(rows_of(vectors, coded=metric), random)
     few = np.flatnonzero(random.random(5_000) < 0.1)
     asks = [Ask(10), Ask(40, few), Ask(40, None, random.random(5_000) < 0.5)]
     check("codes by numkong", rows, vectors[:3], asks, metric)

@@ -98,7 +98,7 @@ def test_an_estimate_is_no_further_from_the_exact_score_than_its_bound(
 @pytest.mark.parametrize("form", Format)
 def test_sums_are_within_the_bound_where_they_are_long(form: Format) -> None:
     """At 20,000 dimensions the sums lose more than the inputs."""
-    rows = rows_of(normal(20, 20_000), coded=False)
+    rows = rows_of(normal(20, 20_000))
     queries = Queries.of(normal(3, 20_000, 2), "dotproduct")
     units = (queries.vectors / queries.norms[:, None]).astype(np.float32)
     k = np.ones(3, np.int32)
@@ -265,7 +265,7 @@ def test_many_queries_share_a_tile_and_fit_into_the_memory_for_work(
 
 def test_twenty_thousand_dimensions() -> None:
     """Few rows fill a block, and the error is that of long sums."""
-    rows, queries = rows_of(normal(900, 20_000), coded=False), normal(2, 20_000, 2)
+    rows, queries = rows_of(normal(900, 20_000)), normal(2, 20_000, 2)
     device, asks = EmulatedDevice(), [Ask(1), Ask(30)]
     found = search(GpuBackend(device, NumpyBackend()), rows, Queries.of(queries, "euclidean"), asks)
     agree(found, rows, queries, asks, "euclidean")

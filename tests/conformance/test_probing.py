@@ -37,16 +37,16 @@ def clustered(
     places = np.empty_like(order)
     places[order] = np.arange(len(order), dtype=np.uint32)
     frame = frame_of(lambda first, last: vectors[first:last], *vectors.shape)
-    coded = encode(vectors[order], frame)
-    codes = Codes(*coded[:4], frame, coded.limits, order, places)
-    plain = rows_of(vectors, START, STOP, dead, coded=False)
+    coded = encode(vectors[order], frame, metric)
+    codes = Codes(coded.values, coded.factors, metric, frame, coded.limits, order, places)
+    plain = rows_of(vectors, START, STOP, dead)
     rows = Rows(
         vectors, plain.norms, START, STOP, plain.dead, plain.norm_min, plain.norm_max, codes
     )
     norms = row_norms(points)
-    own = encode(points, frame)
+    own = encode(points, frame, metric)
     centroids = Rows(
-        *(points, norms, 0, len(points), None, *norm_bounds(norms)), Codes.of(own, frame)
+        *(points, norms, 0, len(points), None, *norm_bounds(norms)), Codes.of(own, metric, frame)
     )
     ends = (START + np.cumsum(np.bincount(closest, minlength=len(points)))).astype(np.uint32)
     return rows, Clusters(START, STOP, ends, order, places, centroids)

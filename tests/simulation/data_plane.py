@@ -38,7 +38,7 @@ class DataPlane:
             *("0123456789abcdef", self.name, dimension, metric, "local", "default"),
             *(False, {}, None, 0, Costs(), 1),
         )
-        self.index = SmallIndex(dimension)
+        self.index = SmallIndex(dimension, metric)
         self.engine = Engine(self.index.disk, FOLDER, dimension, metric, (), NumpyBackend())
         self.replicas = self
         self.namespace_lock = asyncio.Lock()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
+from kernels.queries import Metric
 from storage import manifest as manifests
 from storage.errors import StorageError
 from storage.log_reader import recover
@@ -21,8 +22,9 @@ FOLDER = Path("/index")
 class SmallIndex:
     """Its files, the manifest that is current, and the log that is open."""
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, metric: Metric) -> None:
         self.dimension = dimension
+        self.metric: Metric = metric
         self.disk = FakeFiles()
         store(self.disk, FOLDER, Manifest())
         self.open()
@@ -54,7 +56,7 @@ class SmallIndex:
         self._build({"kind": "merge", "segments": chosen})
 
     def _build(self, order: Order) -> list[frames.WriteOutcome]:
-        order = {**order, "number": self.manifest.next_number}
+        order = {**order, "number": self.manifest.next_number, "metric": self.metric}
         built, outcomes = run(self.disk, FOLDER, self.dimension, order)
         # What the router commits is what crossed the socket.
         built = manifests.decode(manifests.encode(built), "")

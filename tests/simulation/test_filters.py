@@ -103,7 +103,7 @@ def test_filters_mean_the_same_wherever_rows_are(
     model: dict[str, Fields] = {}
     for batch in some:
         model |= batch.records
-    index = SmallIndex(2)
+    index = SmallIndex(2, "euclidean")
     with pytest.MonkeyPatch.context() as patch, closing(index.writer):
         if planned == "lists":
             # Both ways of working a filter out are tried on rows so few.
@@ -137,7 +137,7 @@ def unique(row: int) -> Fields:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_fields_in_which_every_record_differs(layout: str) -> None:
     """Thousands of values of a field: more than a code of one byte can number."""
-    index = SmallIndex(2)
+    index = SmallIndex(2, "euclidean")
     model = {f"{row:04d}": unique(row) for row in range(COUNT)}
     ids = list(model)
     third = COUNT // 3

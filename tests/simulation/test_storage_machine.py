@@ -59,7 +59,7 @@ class StorageMachine(RuleBasedStateMachine):
 
     @initialize(some=st.lists(rows, min_size=1, max_size=8), folded=st.booleans())
     def begin(self, some: list[Row], folded: bool) -> None:
-        self.index = SmallIndex(self.dimension)
+        self.index = SmallIndex(self.dimension, "euclidean")
         self.model: Model = {}
         self.schemas: set[str] = set()
         self.walks: list[Walk] = []
