@@ -60,12 +60,12 @@ class NearBackend(Backend, Protocol):
     def survivors_in(
         self,
         rows: Rows,
-        spans: Sequence[tuple[int, int]],
+        wanted: Sequence[Sequence[tuple[int, int]]],
         queries: Queries,
         asks: Sequence[Ask],
         keep_going: Callable[[], bool],
     ) -> list[NDArray[np.int64] | None]:
-        """As `survivors`, of the rows whose codes lie in `spans` alone; None where codes cannot tell.
+        """As `survivors`, of the rows whose codes a query wants to see; None where codes cannot tell.
 
-        spans: (first place, place behind the last) of codes, those of rows start..stop
+        wanted: for each query, spans (first place, place behind the last) of codes of rows start..stop
         """

@@ -18,19 +18,15 @@ from kernels.code_scan import (
     PRODUCTS_MAX,
     Buffers,
     CodeScan,
-    Span,
 )
 from kernels.coded_queries import CodedQueries, codes_can_tell
 from kernels.errors import Interrupted
 from kernels.products import Products
 from kernels.queries import Ask, Queries
+from kernels.reads import Block, Reads, Span
 from kernels.rows import Rows
 
 _BLOCK_ROWS_MIN = 256
-# The first block is small: nothing is known yet, and all of its rows are candidates. Each block is at
-# most so many times the one before.
-_FIRST_ROWS = 512
-_GROWTH = 64
 # So few rows are scored at once.
 _EXACT_ROWS_MAX = 128
 
@@ -62,7 +58,8 @@ class CodeBackend:
         keep_going: Callable[[], bool],
     ) -> list[Numbers | None]:
         """See Backend."""
-        found = self.survivors_in(rows, [(rows.start, rows.stop)], queries, asks, keep_going)
+        everything = [[(rows.start, rows.stop)]] * len(asks)
+        found = self.survivors_in(rows, everything, queries, asks, keep_going)
         unsure = [number for number, one in enumerate(found) if one is None]
         if unsure:
             again = self._rows_backend.survivors(
@@ -75,7 +72,7 @@ class CodeBackend:
     def survivors_in(
         self,
         rows: Rows,
-        spans: Sequence[Span],
+        wanted: Sequence[Sequence[Span]],
         queries: Queries,
         asks: Sequence[Ask],
         keep_going: Callable[[], bool],
@@ -85,14 +82,16 @@ class CodeBackend:
         able = np.flatnonzero(codes_can_tell(rows, queries)).tolist()
         if not able:
             return found
+        reads = Reads([wanted[n] for n in able])
+        spans = reads.spans()
         if rows.codes is not None and rows.codes.ahead is not None:
             for span in spans:
                 rows.codes.ahead(*span)
-        scan = CodeScan(rows, queries.some(able), [asks[n] for n in able], self._products)
-        step = max(_BLOCK_ROWS_MIN, min(BLOCK_ROWS_MAX, PRODUCTS_MAX // len(able)))
+        own_asks = [asks[n] for n in able]
+        scan = CodeScan(rows, queries.some(able), own_asks, self._products, reads)
         total = sum(stop - start for start, stop in spans)
-        step = max(_BLOCK_ROWS_MIN, min(step, -(-total // len(self._buffers))))
-        blocks = _blocks(spans, min(_FIRST_ROWS, step), step)
+        share = max(_BLOCK_ROWS_MIN, -(-total // len(self._buffers)))
+        blocks = reads.blocks(min(BLOCK_ROWS_MAX, share), PRODUCTS_MAX)
         for at_once in _in_turns(blocks, len(self._buffers)):
             if not keep_going():
                 raise Interrupted
@@ -147,7 +146,7 @@ class CodeBackend:
                 found[number] = one
         return found
 
-    def _work(self, scan: CodeScan, blocks: list[list[Span]]) -> None:
+    def _work(self, scan: CodeScan, blocks: list[Block]) -> None:
         """Several blocks, each by a thread of its own."""
         work = list(zip(blocks, self._buffers, strict=False))
         others = [
@@ -160,26 +159,9 @@ class CodeBackend:
             scan.candidates.add(other.result())
 
 
-def _blocks(spans: Sequence[Span], first: int, step: int) -> Iterator[list[Span]]:
-    """Spans cut and put together into blocks: of `first` places, then of more, `step` at most."""
-    block: list[Span] = []
-    size, wanted = 0, first
-    for start, stop in spans:
-        while start < stop:
-            end = min(stop, start + wanted - size)
-            block.append((start, end))
-            size += end - start
-            start = end
-            if size == wanted:
-                yield block
-                block, size, wanted = [], 0, min(step, _GROWTH * wanted)
-    if block:
-        yield block
-
-
-def _in_turns(blocks: Iterator[list[Span]], threads: int) -> Iterator[list[list[Span]]]:
+def _in_turns(blocks: Iterator[Block], threads: int) -> Iterator[list[Block]]:
     """One block alone, then as many at a time as there are threads."""
-    at_once: list[list[Span]] = []
+    at_once: list[Block] = []
     for number, block in enumerate(blocks):
         at_once.append(block)
         if number == 0 or len(at_once) == threads:

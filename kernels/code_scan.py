@@ -11,6 +11,7 @@ from kernels.candidates import NOTHING, Bounded, Candidates
 from kernels.coded_queries import CodedQueries, closeness_max
 from kernels.products import Products
 from kernels.queries import Ask, Queries
+from kernels.reads import Block, Reads
 from kernels.rows import Rows
 
 # Products of a block of rows with all queries, and as many thresholds: 1 MiB, which stays in the cache.
@@ -23,7 +24,6 @@ GATHERED_VALUES = 512 * 384
 # What is added to closeness is rounded to float32, multiplied and added there.
 _ADDED_ROUNDING = 16 * UNIT
 
-Span = tuple[int, int]
 Numbers = NDArray[np.int64]
 
 
@@ -51,8 +51,14 @@ class CodeScan:
     """Some queries over the codes of some rows, and the candidates of each."""
 
     def __init__(
-        self, rows: Rows, queries: Queries, asks: Sequence[Ask], products: Products
+        self,
+        rows: Rows,
+        queries: Queries,
+        asks: Sequence[Ask],
+        products: Products,
+        reads: Reads | None = None,
     ) -> None:
+        """With `reads`, a query finds only what it wants to see."""
         assert rows.codes is not None
         self.candidates = Candidates(
             [ask.k for ask in asks],
@@ -62,7 +68,9 @@ class CodeScan:
         self._rows = rows
         self._codes = rows.codes
         self._coded = CodedQueries.of(queries, rows)
+        self._products = products
         self._multiply = products.with_queries(self._coded.values)
+        self._reads = reads if reads is not None and reads.shared else None
         self._masks = {query: ask.mask for query, ask in enumerate(asks) if ask.mask is not None}
         self._weighed = self.candidates.thresholds
         self._weighed_terms = self._coded.thresholds(self._weighed)
@@ -76,14 +84,18 @@ class CodeScan:
             else:
                 self.candidates.give_up(query)
 
-    def bounds(self, spans: Sequence[Span], buffers: Buffers) -> Bounded:
+    def bounds(self, block: Block, buffers: Buffers) -> Bounded:
         """The rows of one block that may be in the answers."""
-        products, factors = self._block(buffers, sum(stop - start for start, stop in spans))
+        count = sum(stop - start for start, stop in block.spans)
+        products, factors = self._room(buffers, count, block.queries)
+        multiply = self._multiply
+        if block.queries is not None:
+            multiply = self._products.with_queries(self._coded.values[block.queries])
         firsts, shifts = [], []
         first = 0
-        for start, stop in spans:
+        for start, stop in block.spans:
             own = slice(first, first + stop - start)
-            self._multiply(self._codes.values[start:stop], products[own], buffers.sums)
+            multiply(self._codes.values[start:stop], products[own], buffers.sums)
             factors[:2, own] = self._codes.factors[:, start:stop]
             firsts.append(first)
             shifts.append(start - first)
@@ -93,27 +105,25 @@ class CodeScan:
             span = np.searchsorted(firsts, found, side="right") - 1
             return self._codes.rows_at(found + np.array(shifts)[span])
 
-        return self._reaching(products, factors, rows_of, buffers)
+        return self._reaching(products, factors, rows_of, buffers, block.queries)
 
     def bounds_of_rows(self, numbers: Numbers, buffers: Buffers) -> Bounded:
         """The same for single rows."""
-        places = numbers
-        if self._codes.places is not None:
-            places = self._codes.places[numbers].astype(np.int64)
+        places = self._codes.places_of(numbers)
         width = self._codes.values.shape[1]
         gathered = buffers.gathered[: len(numbers) * width].reshape(-1, width)
         # Without `mode` numpy copies once more, to be safe from errors in the middle.
         np.take(self._codes.values, places, axis=0, out=gathered, mode="clip")
-        products, factors = self._block(buffers, len(numbers))
+        products, factors = self._room(buffers, len(numbers), None)
         self._multiply(gathered, products, buffers.sums)
         np.take(self._codes.factors, places, axis=1, out=factors[:2], mode="clip")
         return self._reaching(products, factors, lambda found: numbers[found], buffers)
 
-    def _block(
-        self, buffers: Buffers, count: int
+    def _room(
+        self, buffers: Buffers, count: int, some: Numbers | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Room for the products (m, b) and the factors (3, m) of so many rows; the last factor is 1."""
-        width = len(self._coded.values)
+        width = len(self._coded.values if some is None else some)
         products = buffers.products[: count * width].reshape(count, width)
         return products, buffers.factors[:, :count]
 
@@ -123,12 +133,17 @@ class CodeScan:
         factors: NDArray[np.float32],
         rows_of: Callable[[Numbers], Numbers],
         buffers: Buffers,
+        some: Numbers | None = None,
     ) -> Bounded:
-        """The pairs whose products reach the thresholds; `rows_of` says which rows a block has."""
+        """The pairs whose products reach the thresholds.
+
+        rows_of: says which rows a block has; some: the queries that products are of, None for all
+        """
         shape = products.shape
         thresholds = buffers.thresholds[: products.size].reshape(shape)
         with np.errstate(over="ignore", invalid="ignore"):
-            np.matmul(factors.T, self._terms(), out=thresholds)
+            terms = self._terms() if some is None else self._terms()[:, some]
+            np.matmul(factors.T, terms, out=thresholds)
             for query, added in self._added.items():
                 own = added.uppers[rows_of(np.arange(shape[0])) - self._rows.start]
                 thresholds[:, query] -= own * factors[0] / np.float32(self._coded.steps[query])
@@ -141,6 +156,8 @@ class CodeScan:
         if not len(found):
             return NOTHING
         at, queries = np.divmod(found, shape[1])
+        if some is not None:
+            queries = some[queries]
         numbers = rows_of(at)
         # Late: marking all rows that are not asked for costs ten times this.
         keep = self._asked_for(queries, numbers)
@@ -163,6 +180,8 @@ class CodeScan:
     def _asked_for(self, queries: Numbers, numbers: Numbers) -> NDArray[np.bool_]:
         """Which pairs are of a live row that the query asks for."""
         keep = self._rows.alive(numbers)
+        if self._reads is not None:
+            keep &= self._reads.sees(self._codes.places_of(numbers), queries)
         for query, mask in self._masks.items():
             own = np.flatnonzero(queries == query)
             keep[own] &= mask[numbers[own] - self._rows.start]

@@ -88,8 +88,12 @@ class Codes:
 
     def of_rows(self, rows: NDArray[np.int64]) -> "Encoded":
         """The codes of single rows."""
-        places = rows if self.places is None else self.places[rows]
+        places = self.places_of(rows)
         return Encoded(self.values[places], self.factors[:, places], self.limits)
+
+    def places_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The places of the codes of these rows."""
+        return rows if self.places is None else self.places[rows].astype(np.int64)
 
     def rows_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows of the codes at these places."""

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.backend import NearBackend
-from kernels.code_scan import Span
 from kernels.exact import best, score_rows
 from kernels.queries import Ask, Queries
+from kernels.reads import Span
 from kernels.rows import Rows
 from kernels.topk import Hits, search
 
@@ -95,10 +95,33 @@ def search_near(
 ) -> list[Found]:
     """The best rows near each query, as `topk.search` gives them; asks have nothing added."""
     closeness = backend.closeness(clusters.centroids, queries)
-    return [
-        _Near(backend, rows, clusters, queries.some([number]), ask, keep_going).search(own, effort)
-        for number, (own, ask, effort) in enumerate(zip(closeness, asks, efforts, strict=True))
-    ]
+    found: dict[int, Found] = {}
+    looks: dict[int, _Stretches] = {}
+    for number, (close, ask, effort) in enumerate(zip(closeness, asks, efforts, strict=True)):
+        near = _Near(backend, rows, clusters, queries.some([number]), ask, keep_going)
+        looked = near.look(close, effort)
+        if isinstance(looked, Found):
+            found[number] = looked
+        else:
+            looks[number] = looked
+    if looks:
+        # Together: see reads.py.
+        spans, own_asks = zip(*((look.spans, look.ask) for look in looks.values()), strict=True)
+        own = queries.some(list(looks))
+        survivors = backend.survivors_in(rows, spans, own, own_asks, keep_going)
+        for (number, look), numbers in zip(looks.items(), survivors, strict=True):
+            found[number] = look.near.answer(look, numbers)
+    return [found[number] for number in range(len(asks))]
+
+
+class _Stretches(NamedTuple):
+    """The spans of codes that a query looks at, and whether these are all."""
+
+    near: "_Near"
+    spans: list[Span]
+    ask: Ask
+    effort: Effort
+    every: bool
 
 
 class _Near:
@@ -120,8 +143,8 @@ class _Near:
         self._ask = ask
         self._keep_going = keep_going
 
-    def search(self, closeness: NDArray[np.float32] | None, effort: Effort) -> Found:
-        """What is found among the clusters that are closest."""
+    def look(self, closeness: NDArray[np.float32] | None, effort: Effort) -> Found | _Stretches:
+        """Where the clusters that are closest lie; what is found, where rows are told at once."""
         ask, count = self._ask, self._rows.stop - self._rows.start
         enough = effort.rows(ask.k, count)
         if ask.rows is not None and len(ask.rows) > enough:
@@ -135,6 +158,7 @@ class _Near:
             if ask.mask is not None and asked <= enough:
                 return self._listed(np.flatnonzero(ask.mask) + self._rows.start, effort, every=True)
             return self._whole(ask, effort)
+        ask = replace(ask, candidates_max=effort.candidates_max)
         ranked = np.argsort(-closeness, kind="stable")
         starts = np.concatenate(([self._clusters.start], self._clusters.ends[:-1])).astype(np.int64)
         sizes = self._clusters.ends - starts
@@ -142,7 +166,7 @@ class _Near:
         if ask.mask is None:
             taken = int(np.searchsorted(held, enough)) + 1
             spans = _spans(ranked[:taken], starts, self._clusters.ends)
-            return self._among(spans, ask, effort, every=taken >= len(ranked))
+            return _Stretches(self, spans, ask, effort, taken >= len(ranked))
         return self._asked_for(ask, asked / count, enough, effort, ranked, held, starts)
 
     def _asked_for(
@@ -154,7 +178,7 @@ class _Near:
         ranked: Numbers,
         held: Numbers,
         starts: Numbers,
-    ) -> Found:
+    ) -> Found | _Stretches:
         """With a mask: until enough of the rows that are asked for lie in the clusters."""
         assert ask.mask is not None
         enough_asked = enough * share**_ASKED_EXPONENT
@@ -170,18 +194,16 @@ class _Near:
             looked_at *= 2
         every = taken == len(ranked)
         if len(numbers) > _GATHER_SHARE_MAX * held[taken - 1]:
-            return self._among(spans, ask, effort, every=every)
+            return _Stretches(self, spans, ask, effort, every)
         return self._listed(np.sort(numbers), effort, every=every)
 
-    def _among(self, spans: list[Span], ask: Ask, effort: Effort, *, every: bool) -> Found:
-        """The best of the rows whose codes lie in spans."""
-        ask = replace(ask, candidates_max=effort.candidates_max)
-        (numbers,) = self._backend.survivors_in(
-            self._rows, spans, self._query, [ask], self._keep_going
-        )
+    def answer(self, looked: _Stretches, numbers: Numbers | None) -> Found:
+        """The best of the rows that survived where the query looked."""
+        ask, effort, every = looked.ask, looked.effort, looked.every
         if numbers is None:
             order = self._clusters.order
-            numbers = np.concatenate([order[first:last] for first, last in spans]).astype(np.int64)
+            spans = [order[first:last] for first, last in looked.spans]
+            numbers = np.concatenate(spans).astype(np.int64)
             if ask.mask is not None:
                 numbers = numbers[ask.mask[numbers - self._rows.start]]
             return self._listed(np.sort(numbers), effort, every=every)

@@ -18,6 +18,7 @@ from kernels.codes import Codes, Frame, encode
 from kernels.numpy_backend import NumpyBackend
 from kernels.products import Multiply, NumkongProducts, NumpyProducts, agree
 from kernels.queries import Ask, Metric, Queries
+from kernels.reads import Block
 from kernels.rotation import rotate, rotation_of
 from kernels.rows import Rows
 from tests.conformance.brute_force import METRICS, Vectors, brute_force, check, codes_of, rows_of
@@ -87,7 +88,7 @@ def test_bounds_hold_in_float_arithmetic(
         return
     # Every row is kept when as many are asked for as there are.
     scan = CodeScan(rows, queries, [Ask(300)], NumkongProducts())
-    _, numbers, uppers, lowers = scan.bounds([(0, 300)], Buffers())
+    _, numbers, uppers, lowers = scan.bounds(Block([(0, 300)], None), Buffers())
     wide, one = vectors.astype(np.longdouble)[numbers], queries.vectors[0].astype(np.longdouble)
     norm = np.sqrt((one * one).sum()) or np.longdouble(1)
     if metric == "euclidean":
@@ -152,7 +153,7 @@ def test_codes_alone_find_the_answer_among_few_rows(
     rows = rows_of(vectors, coded=metric)
     queries = Queries.of(vectors[:50] + np.float32(0.01), metric)
     backend = CodeBackend(NumkongProducts(), NumpyBackend())
-    found = backend.survivors_in(rows, [(0, 8_000)], queries, [Ask(10)] * 50, lambda: True)
+    found = backend.survivors_in(rows, [[(0, 8_000)]] * 50, queries, [Ask(10)] * 50, lambda: True)
     assert max(len(one) if one is not None else len(vectors) for one in found) < 800
     check("codes by numkong", rows, queries.vectors, [10] * 50, metric)
 
@@ -173,12 +174,12 @@ def test_rows_that_are_asked_for_in_spans_are_those_that_are_found(metric: Metri
     vectors = random.standard_normal((6_000, 16)).astype(np.float32)
     rows = shuffled(rows_of(vectors, dead=set(range(0, 6_000, 7)), coded=metric), random)
     assert rows.codes is not None and rows.codes.order is not None
-    spans = [(5_000, 5_900), (17, 18), (100, 4_000), (0, 0)]
+    spans = [(0, 0), (17, 18), (100, 4_000), (5_000, 5_900)]
     inside = np.concatenate([rows.codes.order[start:stop] for start, stop in spans])
     queries = Queries.of(random.standard_normal((3, 16)).astype(np.float32), metric)
     asks = [Ask(10), Ask(10, None, random.random(6_000) < 0.1), Ask(5_000)]
     backend = CodeBackend(NumkongProducts(), NumpyBackend())
-    found = backend.survivors_in(rows, spans, queries, asks, lambda: True)
+    found = backend.survivors_in(rows, [spans] * 3, queries, asks, lambda: True)
     for number, (one, ask) in enumerate(zip(found, asks, strict=True)):
         allowed = np.zeros(6_000, np.bool_)
         allowed[inside] = True if ask.mask is None else ask.mask[inside]

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kernels.centroids import Nearest, train
@@ -11,6 +13,7 @@ from kernels.numpy_backend import NumpyBackend
 from kernels.probing import Clusters, Effort, Found, search_near
 from kernels.products import NumkongProducts, NumpyProducts, Products
 from kernels.queries import Ask, Metric, Queries
+from kernels.reads import Reads
 from kernels.rows import Rows, norm_bounds, row_norms
 from tests.conformance.brute_force import METRICS, Vectors, brute_force, rows_of
 
@@ -170,3 +173,71 @@ def test_with_every_row_dead_nothing_is_found() -> None:
     rows, clusters = clustered(VECTORS, "cosine", dead=set(range(START, STOP)))
     (found,) = near(rows, clusters, "cosine", [Ask(10)], Effort())
     assert not len(found.hits.rows)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("products", PRODUCTS, ids=lambda one: one.name)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_queries_that_share_what_is_read_find_what_each_finds_alone(
+    metric: Metric, products: Products, threads: int
+) -> None:
+    rows, clusters = clustered(VECTORS, metric, dead=set(range(START, STOP, 5)))
+    random = np.random.default_rng(11)
+    count = STOP - START
+    queries = random.standard_normal((60, VECTORS.shape[1])).astype(np.float32)
+    queries[7] = queries[8] = 0
+    asks = [
+        Ask(int(random.choice([1, 10, 300])), None, random.random(count) < 0.7 if one % 3 else None)
+        for one in range(60)
+    ]
+    efforts = [Effort(float(random.choice([0.2, 0.6, 1.0, 3.0]))) for _ in asks]
+    backend = CodeBackend(products, NumpyBackend(), threads)
+
+    def found(numbers: list[int]) -> list[Found]:
+        return search_near(
+            *(backend, rows, clusters, Queries.of(queries[numbers], metric)),
+            [asks[one] for one in numbers],
+            [efforts[one] for one in numbers],
+            lambda: True,
+        )
+
+    for number, together in enumerate(found(list(range(60)))):
+        (alone,) = found([number])
+        same(together.hits.rows, alone.hits.rows)
+        np.testing.assert_array_equal(together.hits.scores, alone.hits.scores)
+        assert together.exact == alone.exact
+    backend.close()
+
+
+@given(
+    wanted=st.lists(
+        st.lists(st.integers(0, 40), max_size=8, unique=True).map(
+            lambda edges: list(zip(sorted(edges)[::2], sorted(edges)[1::2], strict=False))
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    rows_max=st.integers(1, 50),
+    products_max=st.integers(5, 60),
+)
+def test_blocks_hold_what_each_query_wants_to_see(
+    wanted: list[list[tuple[int, int]]], rows_max: int, products_max: int
+) -> None:
+    reads = Reads(wanted)
+    sees = np.zeros((len(wanted), 40), np.bool_)
+    for own, spans in zip(sees, wanted, strict=True):
+        for start, stop in spans:
+            own[start:stop] = True
+    read = np.zeros_like(sees)
+    for block in reads.blocks(rows_max, products_max):
+        places = np.concatenate([np.arange(*span) for span in block.spans])
+        queries = np.arange(len(wanted)) if block.queries is None else block.queries
+        assert len(places) <= rows_max and len(places) * len(queries) <= products_max
+        assert sees[:, places].any(axis=0).all() and sees[queries][:, places].any(axis=1).all()
+        assert not read[np.ix_(queries, places)].any()
+        read[np.ix_(queries, places)] = True
+    assert read[sees].all()
+    places, queries = np.meshgrid(np.flatnonzero(sees.any(axis=0)), np.arange(len(wanted)))
+    found = reads.sees(places.ravel(), queries.ravel())
+    np.testing.assert_array_equal(found, sees[queries.ravel(), places.ravel()])
+    assert sum(stop - start for start, stop in reads.spans()) == sees.any(axis=0).sum()
