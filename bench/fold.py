@@ -28,6 +28,7 @@ from rich.progress import track
 
 from bench import arrivals
 from bench import dataset as datasets
+from bench.options import question
 from bench.processes import anonymous_bytes
 from bench.record import Recording, recording
 from bench.target import Target, query, running, upserts
@@ -50,18 +51,11 @@ _NUMBER = 1_000_000_000
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench fold",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    datasets.add_options(parser)
+    parser = question("fold", __doc__, top_k=True)
     parser.add_argument("--rounds", type=int, default=3, help="folds, and merges")
     parser.add_argument("--log", type=int, default=10_000, help="rows of the log that is folded")
     parser.add_argument("--rate", type=float, default=10.0, help="queries a second meanwhile")
     parser.add_argument("--quiet", type=float, default=20.0, help="seconds of queries before")
-    parser.add_argument("--top-k", type=int, default=10)
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     settings = {

@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +32,7 @@ from bench import dataset as datasets
 from bench.engines.peers import PEERS
 from bench.grown import grow, kept_neighbors, widen
 from bench.kernel_ways import PeerWay, Way, certified, gpu_way, own_ways, peers_of, recall, rows_of
+from bench.options import question
 from bench.record import Recording, recording
 from kernels.code_backend import CodeBackend
 from kernels.numpy_backend import NumpyBackend
@@ -52,12 +52,7 @@ _HUGE_DIMENSIONS = 4
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench kernels",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    datasets.add_options(parser, sizes=True)
+    parser = question("kernels", __doc__, sizes=True)
     parser.add_argument(
         "--grid",
         choices=["small", "full"],
@@ -67,7 +62,6 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=20, help="of all ways by turns")
     parser.add_argument("--recall", type=float, default=0.97, help="that libraries are to reach")
     parser.add_argument("--libraries", help="only these, by commas: " + ", ".join(_LIBRARIES))
-    parser.add_argument("--output", help="where to write the record", type=Path)
     options = parser.parse_args(arguments)
     options.rows = options.rows or _ROWS
     sizes, options.rows = options.rows, None

@@ -11,7 +11,6 @@ are written, as if they had no core, until the size is reached or the server ref
 client waits for beside this, finding out that the connection is gone, is left out.
 """
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -27,6 +26,7 @@ from rich.console import Console
 from rich.progress import track
 
 from bench import dataset as datasets
+from bench.options import question
 from bench.record import Recording, recording
 from bench.target import INDEX, Target, connected, start, upserts
 from torpor.v1 import data_pb2
@@ -38,12 +38,7 @@ _LAST = "the last one"
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench recovery",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    datasets.add_options(parser)
+    parser = question("recovery", __doc__)
     parser.add_argument(
         "--logs",
         type=datasets.numbers,
@@ -51,7 +46,6 @@ def main(arguments: Sequence[str]) -> None:
         help="vectors in the log",
     )
     parser.add_argument("--rounds", type=int, default=10, help="restarts with each log")
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     settings = {"data": dataset.name, "logs": options.logs, "rounds": options.rounds}

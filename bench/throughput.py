@@ -11,17 +11,16 @@ little, beside the ones in Python. One query asked over and over finds its rows 
 caches, so it is not the answer, only the proof that there is no more to be had from another client.
 """
 
-import argparse
 import os
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.progress import track
 
 from bench import dataset as datasets
 from bench import h2load
 from bench.clients import closed_loops
+from bench.options import question
 from bench.processes import cpu_seconds
 from bench.record import Recording, recording
 from bench.target import Target, mean_recall, query, running
@@ -33,18 +32,11 @@ _IN_FLIGHT = [1, 4, 16, 64, 256]
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench throughput",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    datasets.add_options(parser)
+    parser = question("throughput", __doc__, top_k=True)
     parser.add_argument("--in-flight", type=datasets.numbers, default=_IN_FLIGHT, help="as 1,16,64")
     parser.add_argument("--processes", type=int, default=2, help="of clients")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each step")
-    parser.add_argument("--top-k", type=int, default=10)
     parser.add_argument("--exact", action="store_true", help="ask for the exact answers")
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     settings = {

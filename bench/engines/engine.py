@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
+# What a line on stdout begins with that says how far building is.
+PROGRESS = "progress"
+
 
 class Missing(Exception):
     """An engine is not installed; the message says what to run."""
@@ -92,6 +95,11 @@ class Peer:
             return ", ".join(f"{one} {version(one)}" for one in self.packages)
         except PackageNotFoundError as error:
             raise Missing(f"{error.name} is not installed; run `make peers`.") from None
+
+
+def say_progress(done: float, what: str) -> None:
+    """Says how far building is, from 0 to 1, to whoever started this process; see `runner.py`."""
+    print(f"{PROGRESS} {done:.3f} {what}", flush=True)
 
 
 def padded(rows: Sequence[Sequence[int]], k: int) -> Numbers:

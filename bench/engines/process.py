@@ -3,7 +3,8 @@
 Arguments are WHAT ENGINE FOLDER and JSON; the answer is the last line of stdout, JSON as well. Engines
 write on stdout what they like before it.
 
-build   {"vectors": path}                      seconds, bytes on disk, version
+version {}                                     of its packages
+build   {"vectors": path}                      seconds, bytes on disk, version; progress before it
 serve   {}                                     runs a server until stdin ends
 cold    {"query": path, "k", "effort"}         moments on the machine's clock, and the rows
 tune    {"queries", "neighbors", "k", "wanted"}  the smallest effort with that recall, and its recall
@@ -41,6 +42,10 @@ def main() -> int:
         return 3
     print(f"\n{json.dumps(answer)}", flush=True)
     return 0
+
+
+def _version(peer: Peer, folder: Path, wishes: dict[str, Any]) -> dict[str, Any]:
+    return {"version": peer.version()}
 
 
 def _build(peer: Peer, folder: Path, wishes: dict[str, Any]) -> dict[str, Any]:
@@ -165,6 +170,7 @@ def _recall(rows: Any, neighbors: Any) -> float:
 
 
 _TASKS: dict[str, Callable[[Peer, Path, dict[str, Any]], dict[str, Any]]] = {
+    "version": _version,
     "build": _build,
     "serve": _serve,
     "cold": _cold,

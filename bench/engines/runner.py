@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.engines.engine import Missing, Peer
+from rich.progress import Progress
+
+from bench.engines.engine import PROGRESS, Missing, Peer
 from bench.errors import BenchError
 
 _ROOT = Path(__file__).parent.parent.parent
@@ -41,6 +44,38 @@ class Runner:
             timeout=_SECONDS_MAX,
         )
         return {**self._answer(done.returncode, done.stdout, done.stderr), "asked": asked}
+
+    def build(self, vectors: Path) -> dict[str, Any]:
+        """Has the folder built from a file of vectors, and shows how far that is."""
+        answer = ""
+        with (
+            tempfile.TemporaryFile("w+") as said,
+            Progress(transient=True) as progress,
+            subprocess.Popen(
+                self._command("build", {"vectors": str(vectors)}),
+                cwd=_ROOT,
+                env=_environment(),
+                text=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=said,
+            ) as process,
+        ):
+            task = progress.add_task(f"{self.peer.name}: building", total=1.0)
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    if line.startswith(f"{PROGRESS} "):
+                        _, done, what = line.rstrip().split(" ", 2)
+                        title = f"{self.peer.name}: {what}"
+                        progress.update(task, completed=float(done), description=title)
+                    elif line.strip():
+                        answer = line
+                process.wait()
+            finally:
+                process.kill()
+            said.seek(0)
+            return self._answer(process.returncode, answer, said.read())
 
     @contextmanager
     def serving(self) -> Iterator[None]:
