@@ -13,7 +13,7 @@ _FILE = "index.faiss"
 # Rows that lists are trained on, for each list: fewer than the 39 that faiss asks for would be said.
 _TRAINED_ROWS = 50
 _ADDED_ROWS = 20_000
-_REFINED = 10
+_REFINED = 20
 _LINKS = 32
 _EF_CONSTRUCTION = 80
 

@@ -32,7 +32,7 @@ PEERS = (
         "RaBitQ",
         _FAISS,
         ("faiss",),
-        "IVF of about 2 sqrt(n) lists, RaBitQfs, the best 10 k again in float32, mapped",
+        "IVF of about 2 sqrt(n) lists, RaBitQfs, the best 20 k again in float32, mapped",
         "nprobe",
         _EFFORTS,
     ),

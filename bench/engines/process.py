@@ -25,7 +25,14 @@ _BEGAN = time.monotonic()
 
 import numpy as np  # noqa: E402
 
-from bench.engines.engine import Engine, Missing, Opened, Peer, Server  # noqa: E402
+from bench.engines.engine import (  # noqa: E402
+    Engine,
+    Missing,
+    Opened,
+    Peer,
+    Server,
+    smallest_effort,
+)
 from bench.engines.peers import named  # noqa: E402
 
 _WARM_UP = 20
@@ -101,15 +108,17 @@ def _cold(peer: Peer, folder: Path, wishes: dict[str, Any]) -> dict[str, Any]:
 def _tune(peer: Peer, folder: Path, wishes: dict[str, Any]) -> dict[str, Any]:
     engine = peer.make()
     queries, neighbors = np.load(wishes["queries"]), np.load(wishes["neighbors"])
-    effort, recall = peer.efforts[-1], 0.0
-    for effort in peer.efforts:
+    recalls: dict[int, float] = {}
+
+    def reaches(effort: int) -> bool:
         opened = engine.open(folder, effort)
         rows = [opened.query(query[None], wishes["k"])[0] for query in queries]
         opened.close()
-        recall = _recall(rows, neighbors[:, : wishes["k"]])
-        if recall >= wishes["wanted"]:
-            break
-    return {"effort": effort, "recall": recall}
+        recalls[effort] = _recall(rows, neighbors[:, : wishes["k"]])
+        return recalls[effort] >= float(wishes["wanted"])
+
+    effort = smallest_effort(peer.efforts, reaches)
+    return {"effort": effort, "recall": recalls[effort]}
 
 
 def _warm(peer: Peer, folder: Path, wishes: dict[str, Any]) -> dict[str, Any]:
