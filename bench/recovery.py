@@ -7,8 +7,9 @@ Each sample starts on the same files, which are in the page cache, and its answe
 the last acknowledged write.
 
 Folding keeps logs short, and so a long one takes doing: builders are halted (SIGSTOP) while vectors
-are written, as if they had no core, until the size is reached or the server refuses more. What a
-client waits for beside this, finding out that the connection is gone, is left out.
+are written, as if they had no core, until the size is reached or the server refuses more. Sixteen
+requests are in flight meanwhile, for each waits half a second when the log is long. What a client waits
+for beside this, finding out that the connection is gone, is left out.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -32,6 +34,7 @@ from bench.target import INDEX, Target, connected, start, upserts
 from torpor.v1 import data_pb2
 
 _BATCH = 100
+_IN_FLIGHT = 16
 _LOOK_SECONDS = 0.002
 _LAST = "the last one"
 
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
         default=[0, 1_000, 5_000, 20_000],
         help="vectors in the log",
     )
-    parser.add_argument("--rounds", type=int, default=10, help="restarts with each log")
+    parser.add_argument("--rounds", type=int, default=5, help="restarts with each log")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     settings = {"data": dataset.name, "logs": options.logs, "rounds": options.rounds}
@@ -75,15 +78,18 @@ def _crash(folder: Path, dataset: datasets.Dataset, vectors: int, record: Record
     server = start(folder)
     with connected(server, folder) as target:
         upsert = target.raw("Upsert")
+        some = datasets.first(dataset, min(vectors, len(dataset.vectors)))
         written = 0
-        with _no_builders(target):
-            for body in upserts(datasets.first(dataset, min(vectors, len(dataset.vectors)))):
+        with _no_builders(target), ThreadPoolExecutor(_IN_FLIGHT) as pool:
+            refused = ""
+            for asked in [pool.submit(upsert, body) for body in upserts(some, _BATCH)]:
                 try:
-                    upsert(body)
+                    asked.result()
+                    written += _BATCH
                 except grpc.RpcError as error:
-                    Console(stderr=True).print(f"After {written:,} vectors: {error.details()}")
-                    break
-                written += _BATCH
+                    refused = str(error.details())
+            if refused:
+                Console(stderr=True).print(f"After {written:,} vectors: {refused}")
             last = data_pb2.Vector(id=_LAST, values=dataset.queries[0].tolist())
             if written == vectors:
                 target.data.Upsert(data_pb2.UpsertRequest(index=INDEX, vectors=[last]))

@@ -3,7 +3,8 @@
 A few client processes keep the queries in flight, each sending the next one when one is answered.
 Every step reports queries a second, latency, the batches that the worker made of what waited,
 recall, and the CPU of all clients, router and worker as shares of the machine's cores: a client
-share that grows while queries a second stand still is a client that is the bottleneck. The kernels'
+share that grows while queries a second stand still is a client that is the bottleneck. What the
+router spends in the system are its sockets, the rest is HTTP/2, gRPC and routing. The kernels'
 share is the worker's own: its torpor-scan-ms of each batch against the seconds of the step.
 
 h2load, where it is installed, replays one query over one connection: a client in C that costs
@@ -13,7 +14,7 @@ caches, so it is not the answer, only the proof that there is no more to be had 
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.progress import track
 
@@ -21,7 +22,7 @@ from bench import dataset as datasets
 from bench import h2load
 from bench.clients import closed_loops
 from bench.options import question
-from bench.processes import cpu_seconds
+from bench.processes import cpu_seconds, system_seconds
 from bench.record import Recording, recording
 from bench.target import Target, mean_recall, query, running
 from bench.traffic import Traffic
@@ -58,21 +59,25 @@ def main(arguments: Sequence[str]) -> None:
         ]
         target.raw("Query")(bodies[0])
         for in_flight in track(options.in_flight, "Asking", transient=True):
-            watch = _Watch(target)
+            watch = Watch(target)
             found = closed_loops(
                 target.server.address, bodies, in_flight, options.processes, options.seconds
             )
-            _add(record, f"{in_flight} in flight", found, watch.spent())
+            name = f"{in_flight} in flight"
+            figures = step_figures(found, watch.spent())
+            record.figures |= {f"{name}: {key}": value for key, value in figures.items()}
+            record.samples[f"{name}: client ms"] += [ms for one in found for ms in one.latency_ms]
+            record.samples[f"{name}: queries of a batch"] += [size for _, size in _scans(found)]
             answers = [pair for one in found for pair in zip(one.numbers, one.answers, strict=True)]
             recall = mean_recall(dataset, options.top_k, answers)
-            record.figures[f"{in_flight} in flight: recall@{options.top_k}"] = recall
+            record.figures[f"{name}: recall@{options.top_k}"] = recall
             if shutil.which("h2load"):
                 replayed = _replay(target, bodies[0], in_flight, record, options.seconds)
-                record.figures[f"{in_flight} in flight: queries/s by h2load"] = replayed
+                record.figures[f"{name}: queries/s by h2load"] = replayed
 
 
-class _Watch:
-    """CPU seconds of router and worker since it was made."""
+class Watch:
+    """CPU seconds of router and worker since it was made, and what of them was spent in the system."""
 
     def __init__(self, target: Target) -> None:
         self._processes = {"router": target.server.process.pid, "worker": target.workers()[0]}
@@ -83,27 +88,34 @@ class _Watch:
         return {name: now - self._before[name] for name, now in self._now().items()}
 
     def _now(self) -> dict[str, float]:
-        return {name: cpu_seconds(pid) for name, pid in self._processes.items()}
+        found = {}
+        for name, pid in self._processes.items():
+            found[name] = cpu_seconds(pid)
+            found[f"{name}, in the system"] = system_seconds(pid)
+        return found
 
 
-def _add(record: Recording, name: str, found: list[Traffic], spent: dict[str, float]) -> None:
+def step_figures(found: Sequence[Traffic], spent: Mapping[str, float]) -> dict[str, float]:
+    """What is said of one step: of what came of it, and of the CPU seconds spent meanwhile."""
     seconds = max(one.seconds for one in found)
     answered = sum(len(one.latency_ms) for one in found)
-    pairs = [pair for one in found for pair in zip(one.scan_ms, one.batch, strict=True)]
-    record.samples[f"{name}: client ms"] += [ms for one in found for ms in one.latency_ms]
-    record.samples[f"{name}: queries of a batch"] += [batch for _, batch in pairs]
     figures = {
         "queries/s": answered / seconds,
         "queries that failed": sum(sum(one.failures.values()) for one in found),
         # Each query of a batch reports the whole batch's time.
-        "time the worker scans %": sum(ms / batch for ms, batch in pairs) / 10 / seconds,
+        "time the worker scans %": sum(ms / batch for ms, batch in _scans(found)) / 10 / seconds,
     }
     cores = os.cpu_count() or 1
     spent = {"clients": sum(one.cpu_seconds for one in found), **spent}
     for process, used in spent.items():
         figures[f"CPU of {process}, of all cores %"] = 100 * used / seconds / cores
         figures[f"CPU of {process} a query us"] = 1e6 * used / max(answered, 1)
-    record.figures |= {f"{name}: {key}": value for key, value in figures.items()}
+    return figures
+
+
+def _scans(found: Sequence[Traffic]) -> list[tuple[float, int]]:
+    """What each query says of its batch: how long it took, and how many queries it had."""
+    return [pair for one in found for pair in zip(one.scan_ms, one.batch, strict=True)]
 
 
 def _replay(

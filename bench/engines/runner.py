@@ -16,11 +16,13 @@ from rich.progress import Progress
 from bench.engines.engine import PROGRESS, Missing, Peer
 from bench.errors import BenchError
 
+# Queries that a server has to answer at a time.
+IN_FLIGHT = 64
+
 _ROOT = Path(__file__).parent.parent.parent
 _ENVIRONMENT = _ROOT / ".venv" / "peers" / "bin" / "python"
 _SECONDS_MAX = 4 * 3_600.0
 _MISSING = 3
-_IN_FLIGHT = 64
 
 
 class Runner:
@@ -95,7 +97,7 @@ class Runner:
         processes, threads = (2, 1) if self.peer.shared else (1, 2)
         how = "2 processes" if self.peer.shared else "2 threads"
         if self.peer.is_server:
-            threads, how = _IN_FLIGHT // processes, f"{_IN_FLIGHT} in flight"
+            threads, how = IN_FLIGHT // processes, f"{IN_FLIGHT} in flight"
         wishes = {**wishes, "threads": threads, "seconds": seconds}
         running = [self._start("load", wishes) for _ in range(processes)]
         try:
