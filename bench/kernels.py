@@ -3,11 +3,11 @@
 No server: arrays in, row numbers out, in this process, one thread. Torpor's own ways are exact answers
 by codes and in float32, with their proof, and approximate ones; `X @ q and selection` is what one would
 write by hand. Libraries get the smallest effort whose recall reaches that of Torpor's approximate way,
-and --recall where there is none. All ways answer the
-same queries by turns, round after round, so that whatever else the machine does happens to all of
-them; a ratio is the median of each round's ratio, beside its spread from the 10th to the 90th
-percentile. Recall is against neighbours that were decided in float64. `of which` is where the time of
-the approximate way goes: the same queries once more, after all turns, with a clock between the steps.
+or --recall where there is none. All ways answer the same queries by turns, round after round, so that
+whatever else the machine does happens to all of them; a ratio is the median of each round's ratio,
+beside its spread from the 10th to the 90th percentile. Recall is against neighbours that were decided
+in float64. `of which` is where the time of the approximate way goes: queries of their own, after all
+turns, with a clock between the steps.
 
 Beside a way that reads all rows stands how much of the memory's bandwidth it reached: the bytes of its
 codes or vectors alone, by the best rate at which numpy read a large array in the same run.
@@ -16,8 +16,9 @@ dimension under euclidean, and with four dimensions made huge and constant.
 
 Rows beyond those of the set are mixed from pairs of rows, dimensions beyond or below its own are joined
 or cut from rows (see `grown.py`). What libraries build, by all cores, is kept in --cache: of a million
-rows it takes minutes. Left out: building, opening, filters, and threads. faiss and usearch are measured
-where they are installed: `make peers`, then .venv/peers/bin/python -m bench kernels.
+rows it takes minutes, and graphs are made of so many only if --graph-rows says so. Left out: building,
+opening, filters, and threads. faiss and usearch are measured where they are installed: `make peers`,
+then .venv/peers/bin/python -m bench kernels.
 """
 
 import argparse
@@ -58,6 +59,7 @@ _DIMENSIONS = {"small": [0], "full": [128, 384, 768, 1_536]}
 _BATCHES = {"small": [1, 64], "full": [1, 8, 64, 256]}
 _KS = {"small": [10], "full": [10, 100]}
 _LIBRARIES = ("faiss Flat", "faiss SQ8", "faiss RaBitQ", "faiss HNSW", "usearch")
+_GRAPHS = ("faiss HNSW", "usearch")
 # Those that do not look at all rows, as the approximate way does not.
 _NEAR_LIBRARIES = _LIBRARIES[1:]
 _RECALL_QUERIES = 100
@@ -78,6 +80,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=20, help="of all ways by turns")
     parser.add_argument("--recall", type=float, default=0.97, help="that libraries reach")
     parser.add_argument("--libraries", help="only these, by commas: " + ", ".join(_LIBRARIES))
+    parser.add_argument(
+        "--graph-rows",
+        type=int,
+        default=100_000,
+        help="of sets up to so many rows, graphs are made",
+    )
     options = parser.parse_args(arguments)
     options.rows = options.rows or _ROWS
     sizes, options.rows = options.rows, None
@@ -92,6 +100,7 @@ def main(arguments: Sequence[str]) -> None:
         "grid": options.grid,
         "products": fastest().name,
         **{peer.name: f"{peer.version()}; {peer.settings}; {peer.knob}" for peer in peers},
+        "graphs": f"{' and '.join(_GRAPHS)} of up to {options.graph_rows:,} rows",
         "skipped": said,
     }
     with recording("kernels", settings, options.output) as record:
@@ -103,7 +112,11 @@ def main(arguments: Sequence[str]) -> None:
             queries = widen(dataset.queries, dimension)
             for count in sizes:
                 chosen = _Set(grow(vectors, count, options.cache), queries, options)
-                libraries = [PeerWay(peer, chosen.vectors, options.cache) for peer in peers]
+                libraries = [
+                    PeerWay(peer, chosen.vectors, options.cache)
+                    for peer in peers
+                    if peer.name not in _GRAPHS or count <= options.graph_rows
+                ]
                 _Grid(record, chosen, options, bandwidth).measure(libraries)
 
 
