@@ -91,15 +91,18 @@ def test_engines_are_in_the_group_of_peers_and_locked() -> None:
             assert f'name = "{package}"' in (ROOT / "uv.lock").read_text()
 
 
-def test_an_engine_that_nobody_knows_is_one_line() -> None:
+@pytest.mark.parametrize(
+    ("question", "said"), [("peers", "There is no engine"), ("servers", "There is no server")]
+)
+def test_an_engine_that_nobody_knows_is_one_line(question: str, said: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "peers", "--engines", "oracle"],
+        [sys.executable, "-m", "bench", question, "--engines", "oracle"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 2 and "There is no engine 'oracle'" in done.stderr
+    assert done.returncode == 2 and f"{said} 'oracle'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
