@@ -184,8 +184,12 @@ class _Bench:
         for body in upserts(replaced, _BATCH):
             writer.append([NewRecord(Kind.UPSERT, body, _BATCH)])
         writer.close()
-        end = list(writer.position)
-        return {"kind": "fold", "number": _NUMBER + manifest.version, "end": end}
+        return {
+            "kind": "fold",
+            "number": _NUMBER + manifest.version,
+            "end": list(writer.position),
+            "metric": "cosine",
+        }
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:

@@ -2,32 +2,30 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.centroids import Nearest, centroids_for, sampled_rows, train
+from bench.kernel_ways import Way, clustered
 from kernels.code_backend import CodeBackend
-from kernels.code_scan import Span
-from kernels.codes import Codes, encode
 from kernels.numpy_backend import NumpyBackend
-from kernels.probing import Clusters, Effort, search_near
+from kernels.probing import Effort, search_near
 from kernels.products import Multiply, Products, fastest
 from kernels.queries import Ask, Queries
-from kernels.rows import Rows, norm_bounds, row_norms
+from kernels.rows import Rows
+from storage.limits import EXACT_CODE_BYTES_MAX
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
-_CHUNK_ROWS = 8_192
+APPROXIMATE = "approximate"
 
 
 class Approximate:
     """Rows around their centroids, searched under cosine by one thread."""
 
     def __init__(self, rows: Rows) -> None:
-        self._rows, self._clusters = _clustered(rows)
+        self._rows, self._clusters = clustered(rows)
         self._backend = CodeBackend(fastest(), NumpyBackend(1))
 
     def find(self, queries: Floats, k: int) -> Numbers:
@@ -55,6 +53,14 @@ class Approximate:
         return np.stack([one.hits.rows for one in found])
 
 
+def approximate_way(rows: Rows) -> tuple[Way, Approximate] | None:
+    """The approximate one; None where that is not the default."""
+    if rows.vectors.size <= EXACT_CODE_BYTES_MAX:
+        return None
+    near = Approximate(rows)
+    return Way(APPROXIMATE, near.find), near
+
+
 class _Watched(CodeBackend):
     """Counts the seconds of the last search: of centroids, of the scan, and of products in the scan."""
 
@@ -73,7 +79,7 @@ class _Watched(CodeBackend):
     def survivors_in(
         self,
         rows: Rows,
-        spans: Sequence[Span],
+        spans: Sequence[tuple[int, int]],
         queries: Queries,
         asks: Sequence[Ask],
         keep_going: Callable[[], bool],
@@ -101,34 +107,3 @@ class _WatchedProducts:
             self.seconds += time.perf_counter() - began
 
         return watched
-
-
-def _clustered(rows: Rows) -> tuple[Rows, Clusters]:
-    """The same rows with codes around centroids, as a merge lays them."""
-    count, dimension = rows.vectors.shape
-    assert rows.codes is not None
-    sample = rows.vectors[sampled_rows(count, dimension)]
-    centroids = train(sample, centroids_for(count), "cosine")
-    nearest = Nearest(centroids, "cosine")
-    closest = np.empty(count, np.int32)
-    for start in range(0, count, _CHUNK_ROWS):
-        closest[start : start + _CHUNK_ROWS] = nearest.of(rows.vectors[start : start + _CHUNK_ROWS])
-    order = np.argsort(closest, kind="stable").astype(np.uint32)
-    places = np.empty(count, np.uint32)
-    places[order] = np.arange(count, dtype=np.uint32)
-    ends = np.cumsum(np.bincount(closest, minlength=len(centroids))).astype(np.uint32)
-    codes = rows.codes
-    laid = Codes(
-        codes.values[order],
-        codes.scales[order],
-        codes.distances[order],
-        codes.centre_products[order],
-        codes.frame,
-        codes.limits,
-        order,
-        places,
-    )
-    norms = row_norms(centroids)
-    coded = Codes.of(encode(centroids, codes.frame), codes.frame)
-    points = Rows(centroids, norms, 0, len(centroids), None, *norm_bounds(norms), coded)
-    return replace(rows, codes=laid), Clusters(0, count, ends, order, places, points)

@@ -9,25 +9,25 @@ from numpy.typing import NDArray
 
 from bench.engines.engine import Missing, Peer, smallest_effort
 from bench.engines.kept import kept
-from bench.kernel_near import Approximate
 from kernels.backend import Backend
+from kernels.centroids import Nearest, centroids_for, sampled_rows, train
 from kernels.code_backend import CodeBackend
 from kernels.codes import Codes, encode, frame_of
 from kernels.errors import DeviceError
 from kernels.gpu.start import Startup, start_gpu
 from kernels.numpy_backend import NumpyBackend
+from kernels.probing import Clusters
 from kernels.products import NumkongProducts, NumpyProducts, fastest
 from kernels.queries import Ask, Metric, Queries
 from kernels.rows import Rows, norm_bounds, row_norms
 from kernels.topk import Hits, search
-from storage.limits import EXACT_CODE_BYTES_MAX
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 # Rows (b, k) for queries (b, d), best first.
 Find = Callable[[Floats, int], Numbers]
 
-APPROXIMATE = "approximate"
+_CHUNK_ROWS = 8_192
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,6 @@ def own_ways(rows: Rows) -> Iterator[Way]:
     yield Way("codes by numpy", exact(by_numpy, rows), dimension)
     yield Way("float32 by numpy", exact(NumpyBackend(1), bare), 4 * dimension)
     yield Way("X @ q and selection", _bare(rows.vectors), 4 * dimension)
-
-
-def approximate_way(rows: Rows) -> tuple[Way, Approximate] | None:
-    """The approximate one; None where that is not the default."""
-    if rows.vectors.size <= EXACT_CODE_BYTES_MAX:
-        return None
-    near = Approximate(rows)
-    return Way(APPROXIMATE, near.find), near
 
 
 def gpu_way(rows: Rows) -> tuple[Way, Startup] | None:
@@ -134,6 +126,37 @@ def peers_of(peers: Sequence[Peer]) -> tuple[list[Peer], list[str]]:
         else:
             here.append(peer)
     return here, said
+
+
+def clustered(rows: Rows) -> tuple[Rows, Clusters]:
+    """The same rows with codes around centroids, as a merge lays them."""
+    count, dimension = rows.vectors.shape
+    assert rows.codes is not None
+    sample = rows.vectors[sampled_rows(count, dimension)]
+    centroids = train(sample, centroids_for(count), "cosine")
+    nearest = Nearest(centroids, "cosine")
+    closest = np.empty(count, np.int32)
+    for start in range(0, count, _CHUNK_ROWS):
+        closest[start : start + _CHUNK_ROWS] = nearest.of(rows.vectors[start : start + _CHUNK_ROWS])
+    order = np.argsort(closest, kind="stable").astype(np.uint32)
+    places = np.empty(count, np.uint32)
+    places[order] = np.arange(count, dtype=np.uint32)
+    ends = np.cumsum(np.bincount(closest, minlength=len(centroids))).astype(np.uint32)
+    codes = rows.codes
+    laid = Codes(
+        codes.values[order],
+        codes.scales[order],
+        codes.distances[order],
+        codes.centre_products[order],
+        codes.frame,
+        codes.limits,
+        order,
+        places,
+    )
+    norms = row_norms(centroids)
+    coded = Codes.of(encode(centroids, codes.frame), codes.frame)
+    points = Rows(centroids, norms, 0, len(centroids), None, *norm_bounds(norms), coded)
+    return replace(rows, codes=laid), Clusters(0, count, ends, order, places, points)
 
 
 def _bare(vectors: Floats) -> Find:

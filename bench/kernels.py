@@ -34,12 +34,10 @@ from rich.progress import Progress
 from bench import dataset as datasets
 from bench.engines.peers import PEERS
 from bench.grown import grow, kept_neighbors, widen
-from bench.kernel_near import Approximate
+from bench.kernel_near import APPROXIMATE, Approximate, approximate_way
 from bench.kernel_ways import (
-    APPROXIMATE,
     PeerWay,
     Way,
-    approximate_way,
     certified,
     gpu_way,
     own_ways,

@@ -14,7 +14,8 @@ from bench.engines.engine import Missing, Peer, padded, partitions, smallest_eff
 from bench.engines.kept import kept
 from bench.engines.peers import PEERS, named
 from bench.engines.runner import Runner
-from bench.kernel_ways import approximate_way, own_ways, recall, rows_of
+from bench.kernel_near import approximate_way
+from bench.kernel_ways import own_ways, recall, rows_of
 
 ROOT = Path(__file__).parent.parent.parent.parent
 SAMPLE = ROOT / "torpor" / "sample"
@@ -179,7 +180,7 @@ def test_the_approximate_way_finds_most_of_them_and_its_time_is_divided(
     queries, neighbors = np.load(sample / "queries.npy"), np.load(sample / "neighbors.npy")
     rows = rows_of(np.load(sample / "vectors.npy"))
     assert approximate_way(rows) is None
-    monkeypatch.setattr("bench.kernel_ways.EXACT_CODE_BYTES_MAX", 0)
+    monkeypatch.setattr("bench.kernel_near.EXACT_CODE_BYTES_MAX", 0)
     near = approximate_way(rows)
     assert near is not None
     assert recall(near[0].find(queries, 10), neighbors) > 0.5
