@@ -5,8 +5,8 @@ turns, round after round; a ratio is the median of each round's ratio. Others ge
 whose recall on the first 200 queries, which are those that are asked, reaches --recall. Torpor answers
 as by default.
 
-Where Torpor's time goes is the CPU of its processes while they are loaded: the worker, which computes,
-and the router by itself, which speaks HTTP/2 and gRPC and routes, or in the system, which for it is
+Where Torpor's time goes is the CPU of its processes while they are loaded: of the worker, whose kernels
+compute, and of the router, which speaks HTTP/2 and gRPC and routes; what either spends in the system are
 sockets. What the clients took is beside it, on the same cores.
 
 What others build is kept in --cache: pgvector takes about ten minutes for the graph of a million rows
@@ -79,6 +79,7 @@ def main(arguments: Sequence[str]) -> None:
             _ask_torpor(record, dataset, target, bodies, options)
             others.ask()
         _conclude(record)
+        _divide(record)
 
 
 def _with_neighbors(dataset: datasets.Dataset, options: argparse.Namespace) -> datasets.Dataset:
@@ -121,6 +122,22 @@ def _conclude(record: Recording) -> None:
             server = name.partition(",")[0]
             ratio = float(np.median(own / np.array(turns)))
             record.figures[f"Torpor, times {server}: queries/s ratio"] = ratio
+
+
+def _divide(record: Recording) -> None:
+    """Where the CPU of Torpor's processes went."""
+    spent = {
+        name: float(np.median(record.samples[f"{_TORPOR}: CPU of {name} a query us"]))
+        for name in ("router", "router, in the system", "worker", "worker, in the system")
+    }
+    whole = spent["router"] + spent["worker"]
+    for name, part in {
+        "kernels and the worker around them": spent["worker"] - spent["worker, in the system"],
+        "sockets of the worker": spent["worker, in the system"],
+        "HTTP/2, gRPC and routing": spent["router"] - spent["router, in the system"],
+        "sockets of the router": spent["router, in the system"],
+    }.items():
+        record.figures[f"{_TORPOR}, of its CPU: {name} %"] = 100 * part / whole
 
 
 class _Others:
