@@ -119,14 +119,19 @@ def _restart(folder: Path, dataset: datasets.Dataset, name: str, record: Recordi
 
 @contextlib.contextmanager
 def _no_builders(target: Target) -> Iterator[None]:
-    """Halts every builder as soon as it is seen; they die with the server."""
+    """Halts every builder as soon as it is seen, and ends them when the server has gone.
+
+    They die with it by themselves, but for one that was halted before it had asked for that.
+    """
     ended = threading.Event()
+    halted: set[int] = set()
 
     def look() -> None:
         while not ended.wait(_LOOK_SECONDS):
             for pid in target.workers():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
+                    halted.add(pid)
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -135,3 +140,6 @@ def _no_builders(target: Target) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+        for pid in halted:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
