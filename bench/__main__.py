@@ -26,6 +26,7 @@ QUESTIONS = {
     "duty_cycle": "what does a day of sporadic traffic cost, against workers that are always on?",
     "recovery": "how long does a server take to answer again after kill -9, with a long log?",
     "peers": "what do other engines cost, cold and warm, on the same data?",
+    "servers": "how many queries a second on many rows, beside other servers, and where does it go?",
     "kernels": "what does each way to compute an answer cost, beside faiss and usearch?",
     "fold": "what do folding a log and merging a million rows cost, and those who ask meanwhile?",
     "filtered": "what does a query cost that only some of the records match?",

@@ -3,7 +3,9 @@
 Each sample is a wake of its own: the worker of the one before has exited, the client's channel is
 connected, the log is folded. `warm` finds the index's files in the page cache; `dropped` evicts
 them before each wake, and what the disk does by itself stands beside it. `awake` is the query after
-it, which wakes nothing. Left out: making a connection, and a router or zygote that has never run.
+it, which wakes nothing. `memory of an awake worker` is what it has that is no file's, after a wake and
+some queries of every kind; `its own`, what of it is not shared with the zygote it was forked from.
+Left out: making a connection, and a router or zygote that has never run.
 
 --rows measures the first so many rows of the data set, size by size, into a record of its own.
 --exact asks every query twice, on a wake each: as a client would, and for the exact answer.
@@ -12,35 +14,30 @@ it, which wakes nothing. Left out: making a connection, and a router or zygote t
 
 import argparse
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from rich.progress import track
 
 from bench import dataset as datasets
 from bench import disk, storm
+from bench.options import question
+from bench.processes import anonymous_bytes, own_bytes
 from bench.record import Recording, recording
 from bench.target import Target, query, recall, running
 
+_WEIGHED_QUERIES = 50
 _PHASES = ("queue", "fork", "open", "replay", "first_scan", "total")
 
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench cold_start",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    datasets.add_options(parser, sizes=True)
+    parser = question("cold_start", __doc__, sizes=True, top_k=True)
     parser.add_argument("--wakes", type=int, default=100, help="samples with a warm page cache")
     parser.add_argument("--dropped", type=int, default=20, help="samples with a dropped one")
-    parser.add_argument("--top-k", type=int, default=10)
     parser.add_argument("--exact", action="store_true", help="ask for the exact answer as well")
     parser.add_argument("--storm", type=int, metavar="N", help="wake so many indexes at once")
     parser.add_argument("--rounds", type=int, default=5, help="of the storm")
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     if options.storm:
@@ -92,6 +89,7 @@ class _Question:
                 figures[f"{name}answers that were exact %"] = (
                     100 * sum(e for _, e in answers) / count
                 )
+        self._weigh(target, kinds.values())
         self._beside()
 
     def _wake(self, target: Target, number: int, name: str, *, exact: bool) -> tuple[float, bool]:
@@ -121,6 +119,23 @@ class _Question:
             spent = target.describe().cost.cpu_seconds - before
             samples[f"{name}: CPU of the worker ms"].append(spent * 1e3)
         return recall(self._dataset, number, self._top_k, response), said_exact
+
+    def _weigh(self, target: Target, kinds: Iterable[bool]) -> None:
+        """What a worker has in memory beyond the page cache when it has answered for a while."""
+        ask = target.raw("Query")
+        for exact in kinds:
+            for number in range(_WEIGHED_QUERIES):
+                ask(query(self._dataset, number, self._top_k, exact=exact))
+        (worker,) = target.workers()
+        data = self._dataset.vectors.size * np.dtype(np.float32).itemsize
+        name = f"{self._prefix}memory of an awake worker"
+        for kind, held in (
+            ("no file's", anonymous_bytes(worker)),
+            ("its own", own_bytes(worker)),
+        ):
+            self._record.figures[f"{name}, {kind} MB"] = held / 1e6
+            self._record.figures[f"{name}, {kind}, of the float32 data %"] = 100 * held / data
+        target.sleep()
 
     def _beside(self) -> None:
         """A process that never sleeps: the product and its selection in numpy, here."""

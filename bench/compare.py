@@ -15,7 +15,6 @@ The questions are this checkout's (`bench.quick`), and run on the code of each c
 speak the same protos, as far as those questions use them.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -32,6 +31,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bench.errors import BenchError, Stopped
+from bench.options import command
 from bench.verdict import ROUNDS_MIN, Verdict, verdict
 
 _ROOT = Path(__file__).parent.parent
@@ -40,11 +40,7 @@ _QUESTION_SECONDS_MAX = 300.0
 
 def main(arguments: Sequence[str]) -> int:
     """Compares, and prints; 1 if something got slower."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("compare", __doc__)
     parser.add_argument("--base", default="", help="default: where HEAD left main, or HEAD~1")
     parser.add_argument("--commit", default="HEAD", help="what is compared with it")
     parser.add_argument("--rounds", type=int, default=10, help=f"at least {ROUNDS_MIN}")

@@ -93,7 +93,8 @@ def load(options: argparse.Namespace) -> Dataset:
         vectors, neighbors = vectors[:rows], None
     if rows > len(vectors):
         real_rows = len(vectors)
-        vectors, neighbors = grow(vectors, rows, options.cache), None
+        vectors = grow(np.ascontiguousarray(vectors, np.float32), rows, options.cache)
+        neighbors = None
     return Dataset(
         _name(name, len(vectors), vectors.shape[1], real_rows),
         np.ascontiguousarray(vectors, np.float32),

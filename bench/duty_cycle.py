@@ -28,6 +28,7 @@ from rich.progress import Progress, track
 from bench import arrivals
 from bench import dataset as datasets
 from bench.errors import BenchError
+from bench.options import question
 from bench.record import RESULTS, Recording, recording
 from bench.simulated import MeasuredCosts, Outcome, simulate
 from bench.target import query, running
@@ -42,12 +43,7 @@ _WORKERS_AWAKE_MAX = 64
 
 def main(arguments: Sequence[str]) -> None:
     """Simulates, checks, and writes the record."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench duty_cycle",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    datasets.add_options(parser)
+    parser = question("duty_cycle", __doc__)
     parser.add_argument("--indexes", type=int, default=200)
     parser.add_argument("--queries-a-day", type=int, default=40_000, help="over all indexes")
     parser.add_argument("--exponent", type=float, default=1.0, help="of the popularity")
@@ -62,7 +58,6 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--check-indexes", type=int, default=40)
     parser.add_argument("--check-rate", type=float, default=5.0, help="queries a second")
     parser.add_argument("--check-idle", type=float, default=2.0)
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     costs = _costs(dataset, options)

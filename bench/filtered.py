@@ -3,10 +3,8 @@
 Queries with and without filters take turns, so that what the machine does meanwhile meets all alike.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +12,7 @@ from rich.progress import Progress, track
 
 from bench import dataset as datasets
 from bench import metadata
+from bench.options import question
 from bench.record import recording
 from bench.target import INDEX, running
 from torpor.v1 import data_pb2
@@ -24,12 +23,9 @@ _KEY = "installed_kb"
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(prog="python -m bench filtered", description=__doc__)
-    datasets.add_options(parser)
+    parser = question("filtered", __doc__, top_k=True)
     metadata.add_option(parser)
     parser.add_argument("--rounds", type=int, default=200, help="queries of each kind")
-    parser.add_argument("--top-k", type=int, default=10)
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     rows = metadata.load(dataset, options.metadata)

@@ -2,9 +2,11 @@
 
 The index is loaded through a server, as large as the data set, without centroids. Then a builder works
 on links to its files, in a process of its own, niced as the server's are. It folds a log of 10,000 rows
-that replace others, or merges all segments into one, which trains centroids where there are more rows
-than a namespace is searched as a whole. While it works, and for some time before, queries arrive at the
-server at a set rate, one in flight, and count from when they were due; the ratio is of their p99.
+that replace others, and merges segments. Where there are more rows than a namespace is searched as a
+whole, the first merge makes centroids, and the next one, of its result and of a log that was folded
+since, keeps them; fewer rows are merged without. While a builder works, and for some time before,
+queries arrive at the server at a set rate, one in flight, and count from when they were due; the ratio
+is of their p99. The server has no centroids in any case: its answers are exact.
 
 Memory is the builder's anonymous pages, looked at every 20 ms, less what it had when all was imported.
 Left out: the router's commit of what was built, and the worker's change to it.
@@ -19,7 +21,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,7 @@ from rich.progress import track
 
 from bench import arrivals
 from bench import dataset as datasets
+from bench.options import question
 from bench.processes import anonymous_bytes
 from bench.record import Recording, recording
 from bench.target import Target, query, running, upserts
@@ -36,6 +41,10 @@ from storage.files import Files
 from storage.log_reader import recover
 from storage.log_writer import LogWriter
 from storage.records import Kind, NewRecord
+from storage.tiers import exact_rows_max
+
+# What is to be built in a folder.
+_OrderIn = Callable[[Path], dict[str, Any]]
 
 _LOOK_SECONDS = 0.02
 _SEED = 5
@@ -50,18 +59,11 @@ _NUMBER = 1_000_000_000
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench fold",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    datasets.add_options(parser)
+    parser = question("fold", __doc__, top_k=True)
     parser.add_argument("--rounds", type=int, default=3, help="folds, and merges")
     parser.add_argument("--log", type=int, default=10_000, help="rows of the log that is folded")
     parser.add_argument("--rate", type=float, default=10.0, help="queries a second meanwhile")
     parser.add_argument("--quiet", type=float, default=20.0, help="seconds of queries before")
-    parser.add_argument("--top-k", type=int, default=10)
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     settings = {
@@ -76,12 +78,8 @@ def main(arguments: Sequence[str]) -> None:
     ):
         target.fill(dataset)
         bench = _Bench(record, dataset, target, options)
-        quiet = bench.ask_for(options.quiet)
-        record.samples["query, nobody builds ms"] += quiet
-        for kind in ("fold", "merge"):
-            for _ in track(range(options.rounds), f"Building: {kind}", transient=True):
-                bench.build(kind)
-            bench.compare(kind)
+        record.samples["query, nobody builds ms"] += bench.ask_for(options.quiet)
+        bench.measure()
 
 
 class _Bench:
@@ -105,76 +103,99 @@ class _Bench:
         """Latencies of queries at the set rate."""
         return self._ask_until(threading.Event(), seconds)
 
-    def build(self, kind: str) -> None:
-        """One fold or merge, and what those saw who asked meanwhile."""
-        with tempfile.TemporaryDirectory(dir=self._target.folder.parent) as temporary:
-            folder = Path(temporary)
-            order = self._prepare(folder, kind)
-            process = self._start(folder, order)
-            assert process.stdin is not None and process.stdout is not None
-            try:
-                assert process.stdout.readline() == "ready\n"
-                before = anonymous_bytes(process.pid)
-                done = threading.Event()
-                asked: list[list[float]] = []
-                asker = threading.Thread(target=lambda: asked.append(self._ask_until(done)))
-                asker.start()
-                process.stdin.write("go\n")
-                process.stdin.flush()
-                peak = before
-                while process.poll() is None:
-                    peak = max(peak, anonymous_bytes(process.pid))
-                    time.sleep(_LOOK_SECONDS)
-                done.set()
-                asker.join()
-                found = json.loads(process.stdout.read())
-            finally:
-                process.kill()
-                process.communicate()
-        samples = self._record.samples
-        samples[f"{kind} s"].append(found["seconds"])
-        samples[f"{kind}, CPU s"].append(found["cpu_seconds"])
-        samples[f"{kind}, peak private memory MB"].append((peak - before) / 1e6)
-        samples[f"query, during a {kind} ms"] += asked[0]
+    def measure(self) -> None:
+        """Folds and merges; without centroids where the server would make none."""
+        rows, dimension = self._dataset.vectors.shape
+        bound = exact_rows_max(0, dimension)
+        assert bound is not None
+        with self._folder() as scratch, self._folder() as clustered:
+            self._repeat("fold", self._index, scratch, self._fold_order)
+            if rows <= bound:
+                self._repeat("merge without centroids", self._index, scratch, _merge_order)
+                return
+            merge = partial(_merge_order, bound=bound)
+            self._repeat("merge that makes centroids", self._index, clustered, merge)
+            self._build(clustered, self._fold_order(clustered))
+            self._repeat("merge that keeps centroids", clustered, scratch, merge)
 
-    def compare(self, kind: str) -> None:
-        """What the queries' p99 became."""
+    def _repeat(self, kind: str, base: Path, folder: Path, order_in: _OrderIn) -> None:
+        """Rounds of the same, and what those saw who asked meanwhile; leaves what the last one built."""
         samples = self._record.samples
+        for _ in track(range(self._options.rounds), f"Building: {kind}", transient=True):
+            _link(base, folder)
+            order = order_in(folder)
+            if "segments" in order:
+                self._record.figures[f"segments of the {kind}"] = len(order["segments"])
+            built, asked = self._build_while_asked(folder, order)
+            samples[f"{kind} s"].append(built["seconds"])
+            samples[f"{kind}, CPU s"].append(built["cpu_seconds"])
+            samples[f"{kind}, peak private memory MB"].append(built["peak_bytes"] / 1e6)
+            samples[f"query, during a {kind} ms"] += asked
         if samples[f"query, during a {kind} ms"]:
             during = np.percentile(samples[f"query, during a {kind} ms"], 99)
             quiet = np.percentile(samples["query, nobody builds ms"], 99)
             self._record.figures[f"p99 during a {kind}, times that before"] = float(during / quiet)
 
-    def _prepare(self, folder: Path, kind: str) -> dict[str, Any]:
-        """Links to the index's files, and an order for a builder."""
-        for path in self._index.iterdir():
-            # Segments never change; what may, is copied.
-            if path.suffix == ".segment":
-                os.link(path, folder / path.name)
-            else:
-                shutil.copy(path, folder / path.name)
-        files = Files()
-        manifest = manifests.load(files, folder)
-        self._record.figures["segments that are merged"] = len(manifest.segments)
-        if kind == "merge":
-            numbers = [entry.number for entry in manifest.segments]
-            made = {"kind": kind, "number": _NUMBER, "segments": numbers}
-            return {**made, "metric": "cosine", "exact_rows_max": None}
-        writer = LogWriter(files, folder, recover(files, folder, manifest.log))
-        replaced = datasets.first(self._dataset, self._options.log)
-        for body in upserts(replaced, _BATCH):
-            writer.append([NewRecord(Kind.UPSERT, body, _BATCH)])
-        end = list(writer.position)
-        return {"kind": kind, "number": _NUMBER, "metric": "cosine", "end": end}
+    def _build_while_asked(
+        self, folder: Path, order: dict[str, Any]
+    ) -> tuple[dict[str, float], list[float]]:
+        """What was built, and the latencies of those who asked meanwhile."""
+        done = threading.Event()
+        asked: list[float] = []
+        asker = threading.Thread(target=lambda: asked.extend(self._ask_until(done)))
+        try:
+            built = self._build(folder, order, asker.start)
+        finally:
+            done.set()
+        asker.join()
+        return built, asked
 
-    def _start(self, folder: Path, order: dict[str, Any]) -> "subprocess.Popen[str]":
+    def _build(
+        self, folder: Path, order: dict[str, Any], begin: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """One fold or merge; `begin` is called when its process has started."""
         dimension = str(self._dataset.vectors.shape[1])
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "bench.built", str(folder), dimension, json.dumps(order)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            assert process.stdout.readline() == "ready\n"
+            before = peak = anonymous_bytes(process.pid)
+            begin()
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            while process.poll() is None:
+                peak = max(peak, anonymous_bytes(process.pid))
+                time.sleep(_LOOK_SECONDS)
+            return {**json.loads(process.stdout.read()), "peak_bytes": peak - before}
+        finally:
+            process.kill()
+            process.communicate()
+
+    def _fold_order(self, folder: Path) -> dict[str, Any]:
+        """Writes a log whose rows replace others, and says to fold it."""
+        files, manifest = Files(), manifests.load(Files(), folder)
+        writer = LogWriter(files, folder, recover(files, folder, manifest.log))
+        replaced = datasets.first(self._dataset, self._options.log)
+        for body in upserts(replaced, _BATCH):
+            writer.append([NewRecord(Kind.UPSERT, body, _BATCH)])
+        writer.close()
+        return {
+            "kind": "fold",
+            "number": _NUMBER + manifest.version,
+            "end": list(writer.position),
+            "metric": "cosine",
+        }
+
+    @contextmanager
+    def _folder(self) -> Iterator[Path]:
+        """One beside the data folder, so that files can be linked."""
+        with tempfile.TemporaryDirectory(dir=self._target.folder.parent) as made:
+            yield Path(made)
 
     def _ask_until(self, done: threading.Event, seconds: float = _SECONDS_MAX) -> list[float]:
         """Latencies of queries, one after the other, each counted from when it was due."""
@@ -188,3 +209,28 @@ class _Bench:
             self._ask(query(self._dataset, number, self._options.top_k))
             latencies.append((time.perf_counter() - due) * 1e3)
         return latencies
+
+
+def _merge_order(folder: Path, bound: int | None = None) -> dict[str, Any]:
+    """Says to merge all segments."""
+    manifest = manifests.load(Files(), folder)
+    return {
+        "kind": "merge",
+        "number": _NUMBER + manifest.version,
+        "segments": [entry.number for entry in manifest.segments],
+        "metric": "cosine",
+        "exact_rows_max": bound,
+    }
+
+
+def _link(base: Path, folder: Path) -> None:
+    """Has a folder hold what another one holds, and nothing else."""
+    for path in folder.iterdir():
+        path.unlink()
+    current = {entry.file_name for entry in manifests.load(Files(), base).segments}
+    for path in base.iterdir():
+        # Segments never change; what may, is copied.
+        if path.name in current:
+            os.link(path, folder / path.name)
+        elif path.suffix != ".segment":
+            shutil.copy(path, folder / path.name)

@@ -4,7 +4,6 @@ Both fronts are measured in turn in one run: with an echo behind them alone, and
 server. CPU is that of the front's process. Needs h2load: apt-get install nghttp2-client.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -12,7 +11,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -20,6 +18,7 @@ from rich.progress import track
 
 from bench import h2load
 from bench.echo import ECHO, SINK
+from bench.options import add_output, command
 from bench.processes import memory_bytes
 from bench.record import recording
 from bench.target import INDEX, running
@@ -33,11 +32,11 @@ _ROWS, _DIMENSION = 1_000, 384
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(prog="python -m bench front", description=__doc__)
+    parser = command("front", __doc__)
+    add_output(parser)
     parser.add_argument("--rounds", type=int, default=3, help="how often each front has its turn")
     parser.add_argument("--calls", type=int, default=40_000, help="echoes of a turn, 64 in flight")
     parser.add_argument("--attack-seconds", type=float, default=30.0, help="0: no attacks")
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     settings = {"data": "echo, 3,072 bytes", "index": f"{_ROWS:,} x {_DIMENSION}"}
     with recording("front", settings, options.output) as record:

@@ -35,7 +35,7 @@ def cache_folder() -> Path:
 
 def grow(vectors: Floats, rows: int, folder: Path) -> Floats:
     """The first `rows` of `vectors` (n, d) followed by mixed ones, mapped from a file in `folder`."""
-    name = f"grown-{_fingerprint(vectors)}-{rows}x{vectors.shape[1]}.npy"
+    name = f"grown-{fingerprint(vectors)}-{rows}x{vectors.shape[1]}.npy"
 
     def write(out: Floats) -> None:
         own = min(rows, len(vectors))
@@ -72,7 +72,7 @@ def kept_neighbors(
     find: Callable[[], NDArray[np.int32]],
 ) -> NDArray[np.int32]:
     """What `find` says, (q, k), or said when it was asked for these vectors and queries before."""
-    path = folder / f"neighbors-{_fingerprint(vectors)}-{_fingerprint(queries)}-{k}.npy"
+    path = folder / f"neighbors-{fingerprint(vectors)}-{fingerprint(queries)}-{k}.npy"
     if path.exists():
         known: NDArray[np.int32] = np.load(path)
         return known
@@ -82,6 +82,13 @@ def kept_neighbors(
         out[:] = found
 
     return _kept(path, found.shape, np.int32, write)
+
+
+def fingerprint(vectors: Floats) -> str:
+    """What tells one set from another: its shape, and the bytes of rows from all over it."""
+    step = max(1, len(vectors) // _FINGERPRINT_ROWS)
+    crc = zlib.crc32(np.ascontiguousarray(vectors[::step]).tobytes())
+    return f"{len(vectors)}x{vectors.shape[1]}-{crc:08x}"
 
 
 def _mixed(vectors: Floats, number: int) -> Floats:
@@ -112,10 +119,3 @@ def _kept(
             fresh.unlink(missing_ok=True)
     made: NDArray[Value] = np.load(path, mmap_mode="r")
     return made
-
-
-def _fingerprint(vectors: Floats) -> str:
-    """What tells one set from another: its shape, and the bytes of rows from all over it."""
-    step = max(1, len(vectors) // _FINGERPRINT_ROWS)
-    crc = zlib.crc32(np.ascontiguousarray(vectors[::step]).tobytes())
-    return f"{len(vectors)}x{vectors.shape[1]}-{crc:08x}"

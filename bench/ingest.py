@@ -19,6 +19,7 @@ from rich.console import Console
 
 from bench import dataset as datasets
 from bench import metadata
+from bench.options import question
 from bench.processes import written_bytes
 from bench.record import recording
 from bench.target import INDEX, Target, running, upserts
@@ -27,19 +28,13 @@ from torpor.v1 import data_pb2
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench ingest",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    datasets.add_options(parser)
+    parser = question("ingest", __doc__)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--batch", type=int, default=100, help="vectors of one request")
     parser.add_argument("--single", type=int, default=300, help="upserts of one vector, asleep")
     parser.add_argument(
         "--metadata", type=Path, help=".jsonl.gz: also load the vectors with this metadata"
     )
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     Console().print("Encoding the requests ahead...")

@@ -1,15 +1,14 @@
 """Ways to compute an answer, for `kernels.py`: Torpor's own, numpy's, and other libraries'."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.engines.engine import Missing, Peer
+from bench.engines.engine import Missing, Peer, smallest_effort
+from bench.engines.kept import kept
 from kernels.backend import Backend
 from kernels.centroids import Nearest, centroids_for, sampled_rows, train
 from kernels.code_backend import CodeBackend
@@ -17,12 +16,11 @@ from kernels.codes import Codes, encode, frame_of
 from kernels.errors import DeviceError
 from kernels.gpu.start import Startup, start_gpu
 from kernels.numpy_backend import NumpyBackend
-from kernels.probing import Clusters, Effort, search_near
+from kernels.probing import Clusters
 from kernels.products import NumkongProducts, NumpyProducts, fastest
 from kernels.queries import Ask, Metric, Queries
 from kernels.rows import Rows, norm_bounds, row_norms
 from kernels.topk import Hits, search
-from storage.limits import EXACT_CODE_BYTES_MAX
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
@@ -56,7 +54,7 @@ def certified(backend: Backend, rows: Rows, metric: Metric, queries: Floats, k: 
 
 
 def own_ways(rows: Rows) -> Iterator[Way]:
-    """Torpor's, under cosine, by one thread: exact, and approximate where that is the default."""
+    """Torpor's exact ones, under cosine, by one thread."""
     dimension = rows.vectors.shape[1]
     bare = replace(rows, codes=None)
 
@@ -72,18 +70,6 @@ def own_ways(rows: Rows) -> Iterator[Way]:
     yield Way("codes by numpy", exact(by_numpy, rows), dimension)
     yield Way("float32 by numpy", exact(NumpyBackend(1), bare), 4 * dimension)
     yield Way("X @ q and selection", _bare(rows.vectors), 4 * dimension)
-    if len(rows.vectors) * dimension <= EXACT_CODE_BYTES_MAX:
-        return
-    clustered, clusters = _clustered(rows)
-    near = CodeBackend(fastest(), NumpyBackend(1))
-
-    def approximate(queries: Floats, k: int) -> Numbers:
-        asked = Queries.of(queries, "cosine")
-        asks, efforts = [Ask(k)] * len(queries), [Effort()] * len(queries)
-        found = search_near(near, clustered, clusters, asked, asks, efforts, lambda: True)
-        return np.stack([one.hits.rows for one in found])
-
-    yield Way("approximate", approximate)
 
 
 def gpu_way(rows: Rows) -> tuple[Way, Startup] | None:
@@ -99,35 +85,25 @@ def gpu_way(rows: Rows) -> tuple[Way, Startup] | None:
     return Way("CuPy", find), startup
 
 
-class PeerWay(AbstractContextManager["PeerWay"]):
-    """A library's, built in a temporary folder; raises Missing when it is made."""
+class PeerWay:
+    """A library's, built in a folder that is kept; raises Missing when it is made."""
 
-    def __init__(self, peer: Peer, vectors: Floats) -> None:
+    def __init__(self, peer: Peer, vectors: Floats, cache: Path) -> None:
         self.peer = peer
         self._engine = peer.make()
-        self._stack = ExitStack()
-        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
-        try:
-            self._engine.build(vectors, self._folder)
-        except BaseException:
-            self._stack.close()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self._folder, _ = kept(peer, vectors, cache)
+        self.effort = 0
 
     def tuned(self, queries: Floats, neighbors: NDArray[np.int32], wanted: float) -> Way:
         """With the smallest effort that reaches a recall, one query at a time in one thread."""
         k = neighbors.shape[1]
-        path = None
-        for effort in self.peer.efforts:
-            opened = self._engine.open(self._folder, effort)
-            name = f"{self.peer.name}, {effort}" if effort else self.peer.name
-            path = Way(name, opened.query)
-            if recall(opened.query(queries, k), neighbors) >= wanted:
-                break
-        assert path is not None
-        return path
+
+        def reaches(effort: int) -> bool:
+            found = self._engine.open(self._folder, effort).query(queries, k)
+            return recall(found, neighbors) >= wanted
+
+        self.effort = smallest_effort(self.peer.efforts, reaches)
+        return Way(self.peer.name, self._engine.open(self._folder, self.effort).query)
 
 
 def recall(found: Numbers, neighbors: NDArray[np.int32]) -> float:
@@ -152,19 +128,7 @@ def peers_of(peers: Sequence[Peer]) -> tuple[list[Peer], list[str]]:
     return here, said
 
 
-def _bare(vectors: Floats) -> Find:
-    """What one would write by hand: a product of matrices and a partition, proving nothing."""
-
-    def find(queries: Floats, k: int) -> Numbers:
-        products = queries @ vectors.T
-        best = np.argpartition(-products, k - 1, axis=1)[:, :k]
-        order = np.argsort(-np.take_along_axis(products, best, axis=1), axis=1)
-        return np.take_along_axis(best, order, axis=1)
-
-    return find
-
-
-def _clustered(rows: Rows) -> tuple[Rows, Clusters]:
+def clustered(rows: Rows) -> tuple[Rows, Clusters]:
     """The same rows with codes around centroids, as a merge lays them."""
     count, dimension = rows.vectors.shape
     assert rows.codes is not None
@@ -192,3 +156,15 @@ def _clustered(rows: Rows) -> tuple[Rows, Clusters]:
     coded = Codes.of(encode(centroids, codes.frame, "cosine"), "cosine", codes.frame)
     points = Rows(centroids, norms, 0, len(centroids), None, *norm_bounds(norms), coded)
     return replace(rows, codes=laid), Clusters(0, count, ends, order, places, points)
+
+
+def _bare(vectors: Floats) -> Find:
+    """What one would write by hand: a product of matrices and a partition, proving nothing."""
+
+    def find(queries: Floats, k: int) -> Numbers:
+        products = queries @ vectors.T
+        best = np.argpartition(-products, k - 1, axis=1)[:, :k]
+        order = np.argsort(-np.take_along_axis(products, best, axis=1), axis=1)
+        return np.take_along_axis(best, order, axis=1)
+
+    return find

@@ -2,10 +2,12 @@
 
 No server: arrays in, row numbers out, in this process, one thread. Torpor's own ways are exact answers
 by codes and in float32, with their proof, and approximate ones; `X @ q and selection` is what one would
-write by hand. Libraries get the smallest effort whose recall@10 reaches --recall. All ways answer the
-same queries by turns, round after round, so that whatever else the machine does happens to all of
-them; a ratio is the median of each round's ratio, beside its spread from the 10th to the 90th
-percentile. Recall is against neighbours that were decided in float64.
+write by hand. Libraries get the smallest effort whose recall reaches that of Torpor's approximate way,
+or --recall where there is none. All ways answer the same queries by turns, round after round, so that
+whatever else the machine does happens to all of them; a ratio is the median of each round's ratio,
+beside its spread from the 10th to the 90th percentile. Recall is against neighbours that were decided
+in float64. `of which` is where the time of the approximate way goes: queries of their own, after all
+turns, with a clock between the steps.
 
 Beside a way that reads all rows stands how much of the memory's bandwidth it reached: the bytes of its
 codes or vectors alone, by the best rate at which numpy read a large array in the same run.
@@ -13,16 +15,16 @@ codes or vectors alone, by the best rate at which numpy read a large array in th
 dimension under euclidean, and with four dimensions made huge and constant.
 
 Rows beyond those of the set are mixed from pairs of rows, dimensions beyond or below its own are joined
-or cut from rows (see `grown.py`). Left out: opening, filters, and threads. faiss and usearch are
-measured where they are installed: `make peers`, then .venv/peers/bin/python -m bench kernels.
+or cut from rows (see `grown.py`). What libraries build, by all cores, is kept in --cache: of a million
+rows it takes minutes, and graphs are made of so many only if --graph-rows says so. Left out: building,
+opening, filters, and threads. faiss and usearch are measured where they are installed: `make peers`,
+then .venv/peers/bin/python -m bench kernels.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +34,18 @@ from rich.progress import Progress
 from bench import dataset as datasets
 from bench.engines.peers import PEERS
 from bench.grown import grow, kept_neighbors, widen
-from bench.kernel_ways import PeerWay, Way, certified, gpu_way, own_ways, peers_of, recall, rows_of
+from bench.kernel_near import APPROXIMATE, Approximate, approximate_way
+from bench.kernel_ways import (
+    PeerWay,
+    Way,
+    certified,
+    gpu_way,
+    own_ways,
+    peers_of,
+    recall,
+    rows_of,
+)
+from bench.options import question
 from bench.record import Recording, recording
 from kernels.code_backend import CodeBackend
 from kernels.numpy_backend import NumpyBackend
@@ -44,6 +57,9 @@ _DIMENSIONS = {"small": [0], "full": [128, 384, 768, 1_536]}
 _BATCHES = {"small": [1, 64], "full": [1, 8, 64, 256]}
 _KS = {"small": [10], "full": [10, 100]}
 _LIBRARIES = ("faiss Flat", "faiss SQ8", "faiss RaBitQ", "faiss HNSW", "usearch")
+_GRAPHS = ("faiss HNSW", "usearch")
+# Those that do not look at all rows, as the approximate way does not.
+_NEAR_LIBRARIES = _LIBRARIES[1:]
 _RECALL_QUERIES = 100
 _BANDWIDTH_BYTES = 512 << 20
 _HUGE = 100.0
@@ -52,12 +68,7 @@ _HUGE_DIMENSIONS = 4
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench kernels",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    datasets.add_options(parser, sizes=True)
+    parser = question("kernels", __doc__, sizes=True)
     parser.add_argument(
         "--grid",
         choices=["small", "full"],
@@ -65,9 +76,14 @@ def main(arguments: Sequence[str]) -> None:
         help="full: dimensions 128 to 1536, batches 1 to 256, k 10 and 100",
     )
     parser.add_argument("--rounds", type=int, default=20, help="of all ways by turns")
-    parser.add_argument("--recall", type=float, default=0.97, help="that libraries are to reach")
+    parser.add_argument("--recall", type=float, default=0.97, help="that libraries reach")
     parser.add_argument("--libraries", help="only these, by commas: " + ", ".join(_LIBRARIES))
-    parser.add_argument("--output", help="where to write the record", type=Path)
+    parser.add_argument(
+        "--graph-rows",
+        type=int,
+        default=100_000,
+        help="of sets up to so many rows, graphs are made",
+    )
     options = parser.parse_args(arguments)
     options.rows = options.rows or _ROWS
     sizes, options.rows = options.rows, None
@@ -82,6 +98,7 @@ def main(arguments: Sequence[str]) -> None:
         "grid": options.grid,
         "products": fastest().name,
         **{peer.name: f"{peer.version()}; {peer.settings}; {peer.knob}" for peer in peers},
+        "graphs": f"{' and '.join(_GRAPHS)} of up to {options.graph_rows:,} rows",
         "skipped": said,
     }
     with recording("kernels", settings, options.output) as record:
@@ -93,9 +110,12 @@ def main(arguments: Sequence[str]) -> None:
             queries = widen(dataset.queries, dimension)
             for count in sizes:
                 chosen = _Set(grow(vectors, count, options.cache), queries, options)
-                with ExitStack() as stack:
-                    grid = _Grid(record, chosen, options, bandwidth)
-                    grid.measure([stack.enter_context(PeerWay(p, chosen.vectors)) for p in peers])
+                libraries = [
+                    PeerWay(peer, chosen.vectors, options.cache)
+                    for peer in peers
+                    if peer.name not in _GRAPHS or count <= options.graph_rows
+                ]
+                _Grid(record, chosen, options, bandwidth).measure(libraries)
 
 
 def read_bandwidth() -> float:
@@ -162,18 +182,42 @@ class _Grid:
             for name, value in asdict(startup).items():
                 self._record.figures[f"CuPy {name.replace('_', ' ')}"] = value
         self._prove()
-        asked = self._set.queries[:_RECALL_QUERIES]
+        near = approximate_way(rows)
+        if near is not None:
+            own.append(near[0])
         for k in _KS[self._options.grid]:
-            neighbors = self._set.neighbors[:, :k]
-            ways = [
-                *own,
-                *(one.tuned(asked, neighbors, self._options.recall) for one in libraries),
-            ]
-            for way in ways:
-                name = f"{self._set.name}, k {k}, {way.name}: recall@{k}"
-                self._record.figures[name] = recall(way.find(asked, k), neighbors)
+            ways = self._ways(own, libraries, k)
             for batch in _BATCHES[self._options.grid]:
                 self._race(ways, batch, k)
+            if near is not None:
+                self._divide(near[1], k)
+
+    def _ways(self, own: Sequence[Way], libraries: Sequence[PeerWay], k: int) -> list[Way]:
+        """Those ways and libraries, each with its recall; libraries reach the approximate one's."""
+        asked, neighbors = self._set.queries[:_RECALL_QUERIES], self._set.neighbors[:, :k]
+        figures, wanted = self._record.figures, self._options.recall
+        ways = []
+        for way in own:
+            found = recall(way.find(asked, k), neighbors)
+            figures[f"{self._set.name}, k {k}, {way.name}: recall@{k}"] = found
+            if way.name == APPROXIMATE:
+                wanted = found
+            ways.append(way)
+        for library in libraries:
+            way = library.tuned(asked, neighbors, wanted)
+            name = f"{self._set.name}, k {k}, {way.name}"
+            figures[f"{name}: recall@{k}"] = recall(way.find(asked, k), neighbors)
+            if library.effort:
+                figures[f"{name}: {library.peer.knob}"] = library.effort
+            ways.append(way)
+        return ways
+
+    def _divide(self, near: Approximate, k: int) -> None:
+        """Where the time of approximate answers goes."""
+        for phases in near.phases(self._set.queries[:_RECALL_QUERIES], k):
+            for phase, ms in phases.items():
+                name = f"{self._set.name}, batch 1, k {k}, {APPROXIMATE}: of which {phase} ms"
+                self._record.samples[name].append(ms)
 
     def _race(self, ways: Sequence[Way], batch: int, k: int) -> None:
         """All ways by turns."""
@@ -189,20 +233,25 @@ class _Grid:
                     way.find(some, k)
                     if number >= 0:
                         taken[way.name].append((time.perf_counter() - began) * 1e3)
-        base = np.array(taken[ways[0].name])
         for way in ways:
             own = np.array(taken[way.name])
             record.samples[f"{title}, {way.name} ms"] += taken[way.name]
             if way is not ways[0]:
-                ratios = own / base
-                of = f"{title}, {way.name}, times {ways[0].name}"
-                record.figures[of] = float(np.median(ratios))
-                record.figures[f"{of}, 10th percentile"] = float(np.percentile(ratios, 10))
-                record.figures[f"{of}, 90th percentile"] = float(np.percentile(ratios, 90))
+                self._compare(title, taken, way.name, ways[0].name)
+            if way.name in _NEAR_LIBRARIES and APPROXIMATE in taken:
+                self._compare(title, taken, APPROXIMATE, way.name)
             if way.bytes_a_row and batch == 1:
                 read = len(self._set.vectors) * way.bytes_a_row / np.median(own) / 1e6
                 name = f"{title}, {way.name}: of the read bandwidth %"
                 record.figures[name] = float(100 * read / self._bandwidth)
+
+    def _compare(self, title: str, taken: dict[str, list[float]], one: str, other: str) -> None:
+        """What one way takes, times another, round by round."""
+        ratios = np.array(taken[one]) / np.array(taken[other])
+        of, figures = f"{title}, {one}, times {other}", self._record.figures
+        figures[of] = float(np.median(ratios))
+        for percentile in (10, 90):
+            figures[f"{of}, {percentile}th percentile"] = float(np.percentile(ratios, percentile))
 
     def _prove(self) -> None:
         """How many rows are scored for the proof, on three kinds of data."""

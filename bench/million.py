@@ -4,7 +4,6 @@ The set is grown from a smaller one: rows drawn at random and moved a little, nu
 little. It takes minutes to load; with --folder it is kept there and used again.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from rich.progress import Progress, track
 
 from bench import dataset as datasets
 from bench import metadata
+from bench.options import question
 from bench.record import Recording, recording
 from bench.target import INDEX, Target, connected, start
 from torpor.v1 import data_pb2
@@ -31,13 +31,11 @@ _UPDATED = 10_000
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(prog="python -m bench million", description=__doc__)
-    datasets.add_options(parser)
+    parser = question("million", __doc__)
     metadata.add_option(parser)
     parser.add_argument("--count", type=int, default=1_000_000, help="records to grow to")
     parser.add_argument("--rounds", type=int, default=100, help="samples of each figure")
     parser.add_argument("--folder", type=Path, help="keep the data here, and use it again")
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     Console().print(f"Growing {options.count:,} records...")

@@ -12,7 +12,6 @@ import argparse
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -21,6 +20,7 @@ from rich.progress import Progress
 from bench import arrivals
 from bench import dataset as datasets
 from bench.clients import writing
+from bench.options import question
 from bench.record import Recording, recording
 from bench.target import Target, mean_recall, query, running, upserts
 from bench.traffic import Traffic, open_loop
@@ -32,19 +32,12 @@ _UPSERTS = 200
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench mixed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    datasets.add_options(parser)
+    parser = question("mixed", __doc__, top_k=True)
     parser.add_argument("--rate", type=float, default=20.0, help="queries a second")
     parser.add_argument(
         "--writes", type=float, default=10.0, help="upserts of 100 vectors a second"
     )
     parser.add_argument("--seconds", type=float, default=30.0, help="of each phase")
-    parser.add_argument("--top-k", type=int, default=10)
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     settings = {

@@ -36,6 +36,7 @@ from bench.engines.peers import PEERS
 from bench.engines.runner import Runner
 from bench.errors import BenchError
 from bench.grown import kept_neighbors
+from bench.options import question
 from bench.record import Recording, recording
 from bench.target import Target, mean_recall, query, running
 
@@ -47,19 +48,12 @@ _IN_FLIGHT = 64
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench peers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    datasets.add_options(parser)
+    parser = question("peers", __doc__, top_k=True)
     parser.add_argument("--engines", help="only these, by commas: " + ", ".join(names()))
     parser.add_argument("--recall", type=float, default=0.95, help="recall@10 to reach")
     parser.add_argument("--colds", type=int, default=20, help="cold starts of each engine")
     parser.add_argument("--count", type=int, default=500, help="warm queries of each engine")
     parser.add_argument("--seconds", type=float, default=5.0, help="of load on each engine")
-    parser.add_argument("--top-k", type=int, default=10)
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     chosen = [one.strip() for one in options.engines.split(",")] if options.engines else names()
     unknown = set(chosen) - set(names())

@@ -7,11 +7,11 @@ Each sample starts on the same files, which are in the page cache, and its answe
 the last acknowledged write.
 
 Folding keeps logs short, and so a long one takes doing: builders are halted (SIGSTOP) while vectors
-are written, as if they had no core, until the size is reached or the server refuses more. What a
-client waits for beside this, finding out that the connection is gone, is left out.
+are written, as if they had no core, until the size is reached or the server refuses more. Sixteen
+requests are in flight meanwhile, for each waits half a second when the log is long. What a client waits
+for beside this, finding out that the connection is gone, is left out.
 """
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -27,31 +28,27 @@ from rich.console import Console
 from rich.progress import track
 
 from bench import dataset as datasets
+from bench.options import question
 from bench.record import Recording, recording
 from bench.target import INDEX, Target, connected, start, upserts
 from torpor.v1 import data_pb2
 
 _BATCH = 100
+_IN_FLIGHT = 16
 _LOOK_SECONDS = 0.002
 _LAST = "the last one"
 
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench recovery",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    datasets.add_options(parser)
+    parser = question("recovery", __doc__)
     parser.add_argument(
         "--logs",
         type=datasets.numbers,
         default=[0, 1_000, 5_000, 20_000],
         help="vectors in the log",
     )
-    parser.add_argument("--rounds", type=int, default=10, help="restarts with each log")
-    parser.add_argument("--output", type=Path, help="where to write the record")
+    parser.add_argument("--rounds", type=int, default=5, help="restarts with each log")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     settings = {"data": dataset.name, "logs": options.logs, "rounds": options.rounds}
@@ -81,15 +78,18 @@ def _crash(folder: Path, dataset: datasets.Dataset, vectors: int, record: Record
     server = start(folder)
     with connected(server, folder) as target:
         upsert = target.raw("Upsert")
+        some = datasets.first(dataset, min(vectors, len(dataset.vectors)))
         written = 0
-        with _no_builders(target):
-            for body in upserts(datasets.first(dataset, min(vectors, len(dataset.vectors)))):
+        with _no_builders(target), ThreadPoolExecutor(_IN_FLIGHT) as pool:
+            refused = ""
+            for asked in [pool.submit(upsert, body) for body in upserts(some, _BATCH)]:
                 try:
-                    upsert(body)
+                    asked.result()
+                    written += _BATCH
                 except grpc.RpcError as error:
-                    Console(stderr=True).print(f"After {written:,} vectors: {error.details()}")
-                    break
-                written += _BATCH
+                    refused = str(error.details())
+            if refused:
+                Console(stderr=True).print(f"After {written:,} vectors: {refused}")
             last = data_pb2.Vector(id=_LAST, values=dataset.queries[0].tolist())
             if written == vectors:
                 target.data.Upsert(data_pb2.UpsertRequest(index=INDEX, vectors=[last]))
@@ -119,14 +119,19 @@ def _restart(folder: Path, dataset: datasets.Dataset, name: str, record: Recordi
 
 @contextlib.contextmanager
 def _no_builders(target: Target) -> Iterator[None]:
-    """Halts every builder as soon as it is seen; they die with the server."""
+    """Halts every builder as soon as it is seen, and ends them when the server has gone.
+
+    They die with it by themselves, but for one that was halted before it had asked for that.
+    """
     ended = threading.Event()
+    halted: set[int] = set()
 
     def look() -> None:
         while not ended.wait(_LOOK_SECONDS):
             for pid in target.workers():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
+                    halted.add(pid)
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -135,3 +140,6 @@ def _no_builders(target: Target) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+        for pid in halted:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

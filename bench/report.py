@@ -5,13 +5,13 @@ which commit. `--check` exits with 1 where REPORT.md is not what the records say
 compared. Partial records are left out. Figures need matplotlib: `make report` installs it.
 """
 
-import argparse
 import importlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bench.options import command
 from bench.record import RESULTS
 from bench.series import Record, figures_of
 
@@ -33,11 +33,7 @@ _MODULES = {"cold_sizes": "cold_start", "storm": "storm"}
 
 def main(arguments: Sequence[str]) -> int:
     """Writes the report, or compares it; 1 if it is not what the records say."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("report", __doc__)
     parser.add_argument("--check", action="store_true", help="compare, and write nothing")
     options = parser.parse_args(arguments)
     records = dict(_records())

@@ -3,7 +3,6 @@
 Looked at are many indexes that were only created, and one that was awake and is not any more.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from rich.progress import track
 
 from bench import dataset as datasets
+from bench.options import question
 from bench.record import recording
 from bench.target import Target, query, running
 from torpor.local import LocalServer
@@ -22,11 +22,9 @@ _PAGE = 100
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(prog="python -m bench sleeping", description=__doc__)
-    datasets.add_options(parser)
+    parser = question("sleeping", __doc__)
     parser.add_argument("--indexes", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5, help="times the one index is woken")
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     settings = {"data": dataset.name, "indexes": options.indexes}

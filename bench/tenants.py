@@ -4,15 +4,14 @@ Every namespace is written by a request of its own. `folded` runs from the first
 left to fold or merge, loading included; builder CPU is what that took of it.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from rich.progress import track
 
 from bench import dataset as datasets
+from bench.options import question
 from bench.record import recording
 from bench.target import INDEX, running
 from torpor.v1 import data_pb2
@@ -20,12 +19,10 @@ from torpor.v1 import data_pb2
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(prog="python -m bench tenants", description=__doc__)
-    datasets.add_options(parser)
+    parser = question("tenants", __doc__)
     parser.add_argument("--namespaces", type=int, default=50_000)
     parser.add_argument("--each", type=int, default=20, help="records of a namespace")
     parser.add_argument("--rounds", type=int, default=100, help="samples of each figure")
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     random = np.random.default_rng(0)

@@ -3,7 +3,8 @@
 A few client processes keep the queries in flight, each sending the next one when one is answered.
 Every step reports queries a second, latency, the batches that the worker made of what waited,
 recall, and the CPU of all clients, router and worker as shares of the machine's cores: a client
-share that grows while queries a second stand still is a client that is the bottleneck. The kernels'
+share that grows while queries a second stand still is a client that is the bottleneck. What the
+router spends in the system are its sockets, the rest is HTTP/2, gRPC and routing. The kernels'
 share is the worker's own: its torpor-scan-ms of each batch against the seconds of the step.
 
 h2load, where it is installed, replays one query over one connection: a client in C that costs
@@ -11,18 +12,17 @@ little, beside the ones in Python. One query asked over and over finds its rows 
 caches, so it is not the answer, only the proof that there is no more to be had from another client.
 """
 
-import argparse
 import os
 import shutil
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from rich.progress import track
 
 from bench import dataset as datasets
 from bench import h2load
 from bench.clients import closed_loops
-from bench.processes import cpu_seconds
+from bench.options import question
+from bench.processes import cpu_seconds, system_seconds
 from bench.record import Recording, recording
 from bench.target import Target, mean_recall, query, running
 from bench.traffic import Traffic
@@ -33,18 +33,11 @@ _IN_FLIGHT = [1, 4, 16, 64, 256]
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench throughput",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    datasets.add_options(parser)
+    parser = question("throughput", __doc__, top_k=True)
     parser.add_argument("--in-flight", type=datasets.numbers, default=_IN_FLIGHT, help="as 1,16,64")
     parser.add_argument("--processes", type=int, default=2, help="of clients")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each step")
-    parser.add_argument("--top-k", type=int, default=10)
     parser.add_argument("--exact", action="store_true", help="ask for the exact answers")
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     settings = {
@@ -66,21 +59,25 @@ def main(arguments: Sequence[str]) -> None:
         ]
         target.raw("Query")(bodies[0])
         for in_flight in track(options.in_flight, "Asking", transient=True):
-            watch = _Watch(target)
+            watch = Watch(target)
             found = closed_loops(
                 target.server.address, bodies, in_flight, options.processes, options.seconds
             )
-            _add(record, f"{in_flight} in flight", found, watch.spent())
+            name = f"{in_flight} in flight"
+            figures = step_figures(found, watch.spent())
+            record.figures |= {f"{name}: {key}": value for key, value in figures.items()}
+            record.samples[f"{name}: client ms"] += [ms for one in found for ms in one.latency_ms]
+            record.samples[f"{name}: queries of a batch"] += [size for _, size in _scans(found)]
             answers = [pair for one in found for pair in zip(one.numbers, one.answers, strict=True)]
             recall = mean_recall(dataset, options.top_k, answers)
-            record.figures[f"{in_flight} in flight: recall@{options.top_k}"] = recall
+            record.figures[f"{name}: recall@{options.top_k}"] = recall
             if shutil.which("h2load"):
                 replayed = _replay(target, bodies[0], in_flight, record, options.seconds)
-                record.figures[f"{in_flight} in flight: queries/s by h2load"] = replayed
+                record.figures[f"{name}: queries/s by h2load"] = replayed
 
 
-class _Watch:
-    """CPU seconds of router and worker since it was made."""
+class Watch:
+    """CPU seconds of router and worker since it was made, and what of them was spent in the system."""
 
     def __init__(self, target: Target) -> None:
         self._processes = {"router": target.server.process.pid, "worker": target.workers()[0]}
@@ -91,27 +88,34 @@ class _Watch:
         return {name: now - self._before[name] for name, now in self._now().items()}
 
     def _now(self) -> dict[str, float]:
-        return {name: cpu_seconds(pid) for name, pid in self._processes.items()}
+        found = {}
+        for name, pid in self._processes.items():
+            found[name] = cpu_seconds(pid)
+            found[f"{name}, in the system"] = system_seconds(pid)
+        return found
 
 
-def _add(record: Recording, name: str, found: list[Traffic], spent: dict[str, float]) -> None:
+def step_figures(found: Sequence[Traffic], spent: Mapping[str, float]) -> dict[str, float]:
+    """What is said of one step: of what came of it, and of the CPU seconds spent meanwhile."""
     seconds = max(one.seconds for one in found)
     answered = sum(len(one.latency_ms) for one in found)
-    pairs = [pair for one in found for pair in zip(one.scan_ms, one.batch, strict=True)]
-    record.samples[f"{name}: client ms"] += [ms for one in found for ms in one.latency_ms]
-    record.samples[f"{name}: queries of a batch"] += [batch for _, batch in pairs]
     figures = {
         "queries/s": answered / seconds,
         "queries that failed": sum(sum(one.failures.values()) for one in found),
         # Each query of a batch reports the whole batch's time.
-        "time the worker scans %": sum(ms / batch for ms, batch in pairs) / 10 / seconds,
+        "time the worker scans %": sum(ms / batch for ms, batch in _scans(found)) / 10 / seconds,
     }
     cores = os.cpu_count() or 1
     spent = {"clients": sum(one.cpu_seconds for one in found), **spent}
     for process, used in spent.items():
         figures[f"CPU of {process}, of all cores %"] = 100 * used / seconds / cores
         figures[f"CPU of {process} a query us"] = 1e6 * used / max(answered, 1)
-    record.figures |= {f"{name}: {key}": value for key, value in figures.items()}
+    return figures
+
+
+def _scans(found: Sequence[Traffic]) -> list[tuple[float, int]]:
+    """What each query says of its batch: how long it took, and how many queries it had."""
+    return [pair for one in found for pair in zip(one.scan_ms, one.batch, strict=True)]
 
 
 def _replay(

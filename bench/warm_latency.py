@@ -10,10 +10,8 @@ measured.
 Left out: connections being made, clients on other machines, several clients at once (see `throughput`).
 """
 
-import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -21,6 +19,7 @@ from rich.progress import Progress, track
 
 from bench import arrivals
 from bench import dataset as datasets
+from bench.options import question
 from bench.processes import cpu_seconds
 from bench.record import Recording, recording
 from bench.target import Target, mean_recall, query, running
@@ -32,12 +31,7 @@ _SEED = 7
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench warm_latency",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    datasets.add_options(parser)
+    parser = question("warm_latency", __doc__, top_k=True)
     parser.add_argument("--count", type=int, default=1_000, help="queries one at a time")
     parser.add_argument(
         "--rates",
@@ -46,8 +40,6 @@ def main(arguments: Sequence[str]) -> None:
         help="queries a second, as 20,50,100",
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="at each rate")
-    parser.add_argument("--top-k", type=int, default=10)
-    parser.add_argument("--output", type=Path, help="where to write the record")
     options = parser.parse_args(arguments)
     dataset = datasets.load(options)
     settings = {

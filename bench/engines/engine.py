@@ -2,7 +2,7 @@
 
 import importlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
+
+# What a line on stdout begins with that says how far building is.
+PROGRESS = "progress"
+_EFFORT_PARTS = 16
 
 
 class Missing(Exception):
@@ -92,6 +96,31 @@ class Peer:
             return ", ".join(f"{one} {version(one)}" for one in self.packages)
         except PackageNotFoundError as error:
             raise Missing(f"{error.name} is not installed; run `make peers`.") from None
+
+
+def say_progress(done: float, what: str) -> None:
+    """Says how far building is, from 0 to 1, to whoever started this process; see `runner.py`."""
+    print(f"{PROGRESS} {done:.3f} {what}", flush=True)
+
+
+def smallest_effort(efforts: Sequence[int], reaches: Callable[[int], bool]) -> int:
+    """The smallest effort that reaches what is wanted, to a sixteenth of it; the largest if none does.
+
+    `efforts` are tried in turn, then what lies between the last two of them.
+    """
+    too_little = 0
+    for effort in efforts:
+        if reaches(effort):
+            break
+        too_little = effort
+    enough = effort
+    while too_little and enough - too_little > max(1, enough // _EFFORT_PARTS):
+        between = (too_little + enough) // 2
+        if reaches(between):
+            enough = between
+        else:
+            too_little = between
+    return enough
 
 
 def padded(rows: Sequence[Sequence[int]], k: int) -> Numbers:

@@ -3,7 +3,8 @@
 Arguments are WHAT ENGINE FOLDER and JSON; the answer is the last line of stdout, JSON as well. Engines
 write on stdout what they like before it.
 
-build   {"vectors": path}                      seconds, bytes on disk, version
+version {}                                     of its packages
+build   {"vectors": path}                      seconds, bytes on disk, version; progress before it
 serve   {}                                     runs a server until stdin ends
 cold    {"query": path, "k", "effort"}         moments on the machine's clock, and the rows
 tune    {"queries", "neighbors", "k", "wanted"}  the smallest effort with that recall, and its recall
@@ -24,7 +25,14 @@ _BEGAN = time.monotonic()
 
 import numpy as np  # noqa: E402
 
-from bench.engines.engine import Engine, Missing, Opened, Peer, Server  # noqa: E402
+from bench.engines.engine import (  # noqa: E402
+    Engine,
+    Missing,
+    Opened,
+    Peer,
+    Server,
+    smallest_effort,
+)
 from bench.engines.peers import named  # noqa: E402
 
 _WARM_UP = 20
@@ -41,6 +49,10 @@ def main() -> int:
         return 3
     print(f"\n{json.dumps(answer)}", flush=True)
     return 0
+
+
+def _version(peer: Peer, folder: Path, wishes: dict[str, Any]) -> dict[str, Any]:
+    return {"version": peer.version()}
 
 
 def _build(peer: Peer, folder: Path, wishes: dict[str, Any]) -> dict[str, Any]:
@@ -96,15 +108,17 @@ def _cold(peer: Peer, folder: Path, wishes: dict[str, Any]) -> dict[str, Any]:
 def _tune(peer: Peer, folder: Path, wishes: dict[str, Any]) -> dict[str, Any]:
     engine = peer.make()
     queries, neighbors = np.load(wishes["queries"]), np.load(wishes["neighbors"])
-    effort, recall = peer.efforts[-1], 0.0
-    for effort in peer.efforts:
+    recalls: dict[int, float] = {}
+
+    def reaches(effort: int) -> bool:
         opened = engine.open(folder, effort)
         rows = [opened.query(query[None], wishes["k"])[0] for query in queries]
         opened.close()
-        recall = _recall(rows, neighbors[:, : wishes["k"]])
-        if recall >= wishes["wanted"]:
-            break
-    return {"effort": effort, "recall": recall}
+        recalls[effort] = _recall(rows, neighbors[:, : wishes["k"]])
+        return recalls[effort] >= float(wishes["wanted"])
+
+    effort = smallest_effort(peer.efforts, reaches)
+    return {"effort": effort, "recall": recalls[effort]}
 
 
 def _warm(peer: Peer, folder: Path, wishes: dict[str, Any]) -> dict[str, Any]:
@@ -165,6 +179,7 @@ def _recall(rows: Any, neighbors: Any) -> float:
 
 
 _TASKS: dict[str, Callable[[Peer, Path, dict[str, Any]], dict[str, Any]]] = {
+    "version": _version,
     "build": _build,
     "serve": _serve,
     "cold": _cold,

@@ -4,20 +4,25 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.engines.engine import Missing, Peer
+from rich.progress import Progress
+
+from bench.engines.engine import PROGRESS, Missing, Peer
 from bench.errors import BenchError
+
+# Queries that a server has to answer at a time.
+IN_FLIGHT = 64
 
 _ROOT = Path(__file__).parent.parent.parent
 _ENVIRONMENT = _ROOT / ".venv" / "peers" / "bin" / "python"
 _SECONDS_MAX = 4 * 3_600.0
 _MISSING = 3
-_IN_FLIGHT = 64
 
 
 class Runner:
@@ -42,6 +47,38 @@ class Runner:
         )
         return {**self._answer(done.returncode, done.stdout, done.stderr), "asked": asked}
 
+    def build(self, vectors: Path) -> dict[str, Any]:
+        """Has the folder built from a file of vectors, and shows how far that is."""
+        answer = ""
+        with (
+            tempfile.TemporaryFile("w+") as said,
+            Progress(transient=True) as progress,
+            subprocess.Popen(
+                self._command("build", {"vectors": str(vectors)}),
+                cwd=_ROOT,
+                env=_environment(),
+                text=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=said,
+            ) as process,
+        ):
+            task = progress.add_task(f"{self.peer.name}: building", total=1.0)
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    if line.startswith(f"{PROGRESS} "):
+                        _, done, what = line.rstrip().split(" ", 2)
+                        title = f"{self.peer.name}: {what}"
+                        progress.update(task, completed=float(done), description=title)
+                    elif line.strip():
+                        answer = line
+                process.wait()
+            finally:
+                process.kill()
+            said.seek(0)
+            return self._answer(process.returncode, answer, said.read())
+
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Runs the engine's server, if it is one."""
@@ -60,7 +97,7 @@ class Runner:
         processes, threads = (2, 1) if self.peer.shared else (1, 2)
         how = "2 processes" if self.peer.shared else "2 threads"
         if self.peer.is_server:
-            threads, how = _IN_FLIGHT // processes, f"{_IN_FLIGHT} in flight"
+            threads, how = IN_FLIGHT // processes, f"{IN_FLIGHT} in flight"
         wishes = {**wishes, "threads": threads, "seconds": seconds}
         running = [self._start("load", wishes) for _ in range(processes)]
         try:

@@ -1,12 +1,16 @@
 """Requests in open and closed loops, against servers that are made up."""
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import grpc
+import pytest
 
-from bench.traffic import closed_loop, open_loop
+from bench.processes import anonymous_bytes, cpu_seconds, own_bytes, system_seconds
+from bench.throughput import step_figures
+from bench.traffic import Traffic, closed_loop, open_loop
 
 
 class Answer:
@@ -116,3 +120,24 @@ def test_a_closed_loop_keeps_as_many_in_flight_as_it_is_told_and_waits_for_the_l
     thread.join()
     assert server.most == 4 and not server.waiting
     assert len(found.latency_ms) >= 4
+
+
+def test_what_is_said_of_a_step_is_about_all_clients_together() -> None:
+    clients = [
+        Traffic(latency_ms=[4.0] * 30, scan_ms=[6.0] * 30, batch=[3] * 30, seconds=2.0),
+        Traffic(latency_ms=[4.0] * 10, scan_ms=[6.0] * 10, batch=[3] * 10, seconds=1.0),
+    ]
+    clients[0].cpu_seconds = 0.5
+    found = step_figures(clients, {"router": 0.4, "router, in the system": 0.1})
+    assert found["queries/s"] == 20
+    # 40 queries of batches of three that took 6 ms each.
+    assert found["time the worker scans %"] == pytest.approx(4.0)
+    assert found["CPU of router a query us"] == pytest.approx(10_000)
+    assert found["CPU of router, in the system a query us"] == pytest.approx(2_500)
+    assert found["CPU of clients a query us"] == pytest.approx(12_500)
+
+
+def test_what_a_process_spends_in_the_system_is_part_of_what_it_spends() -> None:
+    own = os.getpid()
+    assert 0 <= system_seconds(own) <= cpu_seconds(own)
+    assert 0 < own_bytes(own) <= anonymous_bytes(own)
