@@ -70,7 +70,7 @@ class Target:
         while quiet < 10:
             if time.monotonic() > deadline:
                 raise BenchError("The index does not come to rest.")
-            quiet = quiet + 1 if len(self.server.processes()) == 1 else 0
+            quiet = quiet + 1 if not self.server.workers() else 0
             time.sleep(0.05)
 
     def link(self, count: int) -> list[str]:
@@ -94,8 +94,8 @@ class Target:
         return self.control.DescribeIndex(control_pb2.DescribeIndexRequest(name=name)).index
 
     def workers(self) -> list[int]:
-        """The processes that the zygote has forked: workers and builders."""
-        return [pid for pid in self.server.processes() if pid != self.zygote()]
+        """The processes that work for an index: workers and builders."""
+        return self.server.workers()
 
     def zygote(self) -> int:
         """The process that workers are forked from."""

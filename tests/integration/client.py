@@ -153,8 +153,8 @@ def struct(**fields: object) -> Struct:
 
 
 def workers(server: LocalServer) -> list[int]:
-    """The process ids of workers and builders: the zygote's children."""
-    return _children(zygote(server))
+    """The process ids of workers and builders."""
+    return server.workers()
 
 
 def zygote(server: LocalServer) -> int:
