@@ -1,13 +1,12 @@
-"""A wake that is played through ahead of time, on an index that was made up and lies in memory.
+"""A wake that is played through ahead of time, on an index that is made up and lies in memory.
 
-What a process does for the first time costs it several times what it costs later: caches are empty, no
-page of its scratch memory is there yet, and after a fork every page that it writes to, if only to count
-a reference, is copied. A wake played through leaves little of that to the next one.
+What a process does for the first time costs it several times what it costs later: caches are empty, its
+scratch memory has no pages yet, and after a fork each page that it writes to, if only to count a
+reference, is copied first. A wake that was played through leaves little of that to the next.
 """
 
+import contextlib
 import socket
-import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,10 @@ from google.protobuf.struct_pb2 import Struct
 from kernels.backend import Backend
 from kernels.code_scan import BLOCK_ROWS_MAX
 from kernels.codes import Codes, encode, frame_of
-from kernels.queries import Ask, Queries
+from kernels.queries import Ask, Metric, Queries
 from kernels.rows import Rows, norm_bounds, row_norms
 from kernels.topk import search
 from storage import manifest as manifests
-from storage.files import File, Files
 from storage.log_format import Position
 from storage.log_reader import recover
 from storage.log_writer import LogWriter
@@ -29,54 +27,53 @@ from storage.records import Kind, NewRecord
 from torpor.internal.v1 import frames_pb2 as frames
 from torpor.internal.v1 import twin_pb2 as twin
 from worker import builder
+from worker.memory_files import MemoryFiles
 from worker.serve import HEADER, Closed, Frames, Worker
 
 _FOLDER = Path("/rehearsal")
-_METRIC = "cosine"
+_METRIC: Metric = "cosine"
 _DIMENSION = 16
 _ROWS = 64
 _ROWS_IN_LOG = 8
 _TOP_K = 10
+# Narrow rows make long arrays of few bytes. With fewer dimensions codes could not tell them apart.
 _WIDE_DIMENSION = 4
 
 
 class Rehearsal:
-    """An index that is folded, has centroids, columns and a tail, and rows that fill whole blocks."""
+    """An index with a segment that has centroids and columns, and with rows still in its log."""
 
-    def __init__(self, threads: int) -> None:
-        """Makes them, for backends of so many threads."""
-        self._random = np.random.default_rng(0)
-        self._files = _Memory()
-        self._vectors = self._random.standard_normal((_ROWS + _ROWS_IN_LOG, _DIMENSION), "f4")
+    def __init__(self) -> None:
+        random = np.random.default_rng(0)
+        self._vectors = random.standard_normal((_ROWS + _ROWS_IN_LOG, _DIMENSION), np.float32)
+        self._files = MemoryFiles()
         writer = LogWriter(self._files, _FOLDER, recover(self._files, _FOLDER, Position()))
         end = writer.append([self._upsert(0, _ROWS)])
         self._commit(Manifest())
         self._build({"kind": "fold", "number": 1, "end": end})
-        order: builder.Order = {"kind": "merge", "number": 2, "segments": [1]}
-        self._build(order | {"metric": _METRIC, "exact_rows_max": _ROWS // 2})
+        centroids: builder.Order = {"metric": _METRIC, "exact_rows_max": _ROWS // 2}
+        self._build({"kind": "merge", "number": 2, "segments": [1], **centroids})
         self._end = writer.append([self._upsert(_ROWS, _ROWS + _ROWS_IN_LOG)])
         writer.close()
-        self._wide = _wide_rows((threads + 1) * BLOCK_ROWS_MAX, self._random)
 
-    def play(self, backend: Backend) -> None:
-        """Wakes the index and asks it, near, exactly and with a filter; fills the blocks of a scan."""
+    def play(self, backend: Backend) -> list[tuple[int, bytes]]:
+        """Wakes the index and asks it: as most queries are, then exactly and with a filter.
+
+        Returns what the router would have been sent.
+        """
         script = [[self._query()], [self._query(exact=True), self._query(filtered=True)]]
         ours, theirs = socket.socketpair()
         with ours, theirs:
             worker = Worker(_Script(ours, theirs, script))
-            try:
+            with contextlib.suppress(Closed):
                 worker.run(self._files, _FOLDER, _DIMENSION, _METRIC, (), 0, backend)
-            except Closed:
-                pass
-        queries = Queries.of(self._wide.vectors[:1], _METRIC)
-        search(backend, self._wide, queries, [Ask(_TOP_K)])
+            return Frames(theirs).receive(wait=True)
 
     def _upsert(self, start: int, stop: int) -> NewRecord:
         request = twin.UpsertTwin()
         for number in range(start, stop):
-            vector = request.vectors.add(id=b"%d" % number)
-            vector.values = self._vectors[number].tobytes()
-            vector.metadata = _struct(even=number % 2 == 0)
+            values = self._vectors[number].tobytes()
+            request.vectors.add(id=b"%d" % number, values=values, metadata=_even(number % 2 == 0))
         return NewRecord(Kind.UPSERT, request.SerializeToString(), stop - start)
 
     def _build(self, order: builder.Order) -> None:
@@ -88,11 +85,11 @@ class Rehearsal:
         self._files.write_new(_FOLDER / manifests.FILE_NAME, [manifests.encode(manifest)])
 
     def _query(self, *, exact: bool = False, filtered: bool = False) -> bytes:
-        request = twin.QueryTwin(top_k=_TOP_K, vector=self._vectors[0].tobytes(), exact=exact)
-        request.include_metadata = True
+        request = twin.QueryTwin(top_k=_TOP_K, exact=exact, include_metadata=True)
+        request.vector = self._vectors[0].tobytes()
         if filtered:
-            request.filter = _struct(even=True)
-        work = frames.Work(
+            request.filter = _even(True)
+        return frames.Work(
             kind=frames.WORK_KIND_QUERY,
             request=request.SerializeToString(),
             manifest_version=self._version,
@@ -100,13 +97,28 @@ class Rehearsal:
             log_offset=self._end.offset,
             log_lsn=self._end.lsn,
             least_lsn=self._end.lsn,
-        )
-        work.deadline_ns = time.monotonic_ns() + 10**12
-        return work.SerializeToString()
+        ).SerializeToString()
+
+
+class WideScan:
+    """A search of rows so many that each thread of a backend fills a block, in arrays of full length."""
+
+    def __init__(self, threads: int) -> None:
+        count = threads * BLOCK_ROWS_MAX
+        random = np.random.default_rng(0)
+        vectors = random.standard_normal((count, _WIDE_DIMENSION), np.float32)
+        norms = row_norms(vectors)
+        frame = frame_of(lambda start, stop: vectors[start:stop], *vectors.shape)
+        codes = Codes.of(encode(vectors, frame), frame)
+        self._rows = Rows(vectors, norms, 0, count, None, *norm_bounds(norms), codes)
+
+    def play(self, backend: Backend) -> None:
+        """Searches once."""
+        search(backend, self._rows, Queries.of(self._rows.vectors[:1], _METRIC), [Ask(_TOP_K)])
 
 
 class _Script(Frames):
-    """A router that says what is written, once it is listened to, and then leaves."""
+    """The socket of a router that writes its next lines when it is listened to, and then leaves."""
 
     def __init__(
         self, ours: socket.socket, theirs: socket.socket, script: list[list[bytes]]
@@ -116,6 +128,7 @@ class _Script(Frames):
         self._script = iter(script)
 
     def receive(self, wait: bool) -> list[tuple[int, bytes]]:
+        """See Frames."""
         if wait:
             lines = next(self._script, None)
             if lines is None:
@@ -125,69 +138,8 @@ class _Script(Frames):
         return super().receive(wait)
 
 
-class _Memory(Files):
-    """A disk in memory, as far as logs, builders and readers go."""
-
-    def __init__(self) -> None:
-        self._contents: dict[Path, bytearray] = {}
-
-    def open(self, path: Path, write: bool = False) -> File:
-        return _MemoryFile(self._contents[path])
-
-    def create(self, path: Path) -> File:
-        self._contents[path] = bytearray()
-        return self.open(path)
-
-    def write_new(self, path: Path, chunks: Iterable[bytes | memoryview]) -> int:
-        self._contents[path] = bytearray(b"".join(chunks))
-        return len(self._contents[path])
-
-    def list_folder(self, path: Path) -> list[str]:
-        return sorted(one.name for one in self._contents)
-
-    def sync_folder(self, path: Path) -> None:
-        pass
-
-    def read(self, path: Path) -> bytes:
-        return bytes(self._contents[path])
-
-    def map(self, path: Path) -> memoryview:
-        return memoryview(self._contents[path]).toreadonly()
-
-    def forget(self, path: Path) -> None:
-        pass
-
-
-class _MemoryFile:
-    def __init__(self, content: bytearray) -> None:
-        self._content = content
-
-    def pread(self, size: int, offset: int) -> bytes:
-        return bytes(self._content[offset : offset + size])
-
-    def pwrite(self, data: bytes, offset: int) -> None:
-        self._content[offset : offset + len(data)] = data
-
-    def size(self) -> int:
-        return len(self._content)
-
-    def sync(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-def _struct(**fields: bool) -> bytes:
+def _even(value: bool) -> bytes:
+    """Metadata, or a filter: whether the number is even."""
     made = Struct()
-    made.update(fields)
+    made.update({"even": value})
     return made.SerializeToString()
-
-
-def _wide_rows(count: int, random: np.random.Generator) -> Rows:
-    """Rows that are many and narrow: what is as long as a block gets as long as it ever does."""
-    vectors = random.standard_normal((count, _WIDE_DIMENSION), "f4")
-    norms = row_norms(vectors)
-    frame = frame_of(lambda start, stop: vectors[start:stop], *vectors.shape)
-    codes = Codes.of(encode(vectors, frame), frame)
-    return Rows(vectors, norms, 0, count, None, *norm_bounds(norms), codes)

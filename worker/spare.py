@@ -4,6 +4,7 @@ It and the zygote share a socket of packets. The spare says once that it is read
 until then; the zygote answers with the order of a worker and that worker's socket, or closes.
 """
 
+import contextlib
 import socket
 import struct
 import time
@@ -52,11 +53,16 @@ class Spare:
         self._end.close()
 
 
-def wait_for_order(end: socket.socket) -> tuple[bytes, int] | None:
-    """In the spare: an order and the descriptor beside it; None if there will be none."""
-    try:
+def say_ready(end: socket.socket) -> None:
+    """In the spare: tells the zygote, if it is still there, that it is ready."""
+    with contextlib.suppress(BrokenPipeError):
         end.send(_READY.pack(time.process_time()))
+
+
+def take_order(end: socket.socket) -> tuple[bytes, int] | None:
+    """In the spare: waits for an order and the descriptor beside it; None if there will be none."""
+    try:
         order, received, _, _ = socket.recv_fds(end, _PACKET_BYTES_MAX, 1)
-    except (BrokenPipeError, ConnectionResetError):
+    except ConnectionResetError:
         return None
     return (order, received[0]) if order else None

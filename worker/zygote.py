@@ -30,9 +30,9 @@ from typing import Any
 from kernels.backend import Backend
 from worker.backends import choose_backend, with_card, worker_threads
 from worker.builder import build
-from worker.rehearsal import Rehearsal
+from worker.rehearsal import Rehearsal, WideScan
 from worker.serve import serve
-from worker.spare import Spare, wait_for_order
+from worker.spare import Spare, say_ready, take_order
 
 _PACKET_BYTES_MAX = 1 << 16
 _PR_SET_PDEATHSIG = 1
@@ -40,7 +40,7 @@ _PR_SET_NAME = 15
 _BUILDER_NICE = 10
 
 # A spare is forked when there was nothing to do for so long: not between the orders of a storm, nor
-# beside the first scan of the worker that took the one before. If one dies unused, the next waits longer.
+# beside the first scan of the worker that was the last one. If it dies unused, the next waits longer.
 _SPARE_PAUSE_MS = 20
 _SPARE_PAUSE_MS_MAX = 60_000
 
@@ -66,10 +66,12 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=options.control_fd)
     rehearsal = warm_up()
+    scan = WideScan(worker_threads()) if options.spares else None
     gc.collect()
+    _libc.malloc_trim(0)
     gc.freeze()
     try:
-        _Zygote(control, rehearsal, keeps_spare=options.spares > 0).run()
+        _Zygote(control, rehearsal, scan).run()
     except (BrokenPipeError, ConnectionResetError):
         pass
     return 0
@@ -79,7 +81,7 @@ def warm_up() -> Rehearsal:
     """What no child is to pay for: the settings of malloc, and a first wake."""
     _libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
     _libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
-    rehearsal = Rehearsal(worker_threads())
+    rehearsal = Rehearsal()
     rehearsal.play(choose_backend(threads=1))
     return rehearsal
 
@@ -94,10 +96,11 @@ class _Child:
 
 
 class _Zygote:
-    def __init__(self, control: socket.socket, rehearsal: Rehearsal, *, keeps_spare: bool) -> None:
+    def __init__(self, control: socket.socket, rehearsal: Rehearsal, scan: WideScan | None) -> None:
+        """`rehearsal` and `scan` are what spares play; without `scan` there are none."""
         self._control = control
         self._rehearsal = rehearsal
-        self._keeps_spare = keeps_spare
+        self._scan = scan
         self._spare: Spare | None = None
         self._spare_pause_ms = _SPARE_PAUSE_MS
         self._children: dict[int, _Child] = {}  # by pidfd
@@ -109,7 +112,7 @@ class _Zygote:
         control = self._control.fileno()
         self._poll.register(control, select.POLLIN)
         while True:
-            wants_spare = self._keeps_spare and self._spare is None
+            wants_spare = self._scan is not None and self._spare is None
             found = self._poll.poll(self._spare_pause_ms if wants_spare else None)
             if not found:
                 self._fork_spare()
@@ -128,7 +131,9 @@ class _Zygote:
 
     def _spawn(self, packet: bytes, end: int) -> None:
         order = json.loads(packet)
-        taker = self._give_to_spare(packet, end) if order["role"] == "worker" else None
+        taker = (
+            self._give_to_spare(order["spawn"], packet, end) if order["role"] == "worker" else None
+        )
         if taker is None:
             try:
                 pid = self._fork(lambda: _perform(order, end, None))
@@ -169,15 +174,18 @@ class _Zygote:
         self._poll.register(ours, select.POLLIN)
 
     def _be_spare(self, zygotes_end: socket.socket, end: socket.socket) -> None:
+        assert self._scan is not None
         zygotes_end.close()
-        _name_process("torpor-spare")
         backend = choose_backend(worker_threads())
         self._rehearsal.play(backend)
-        taken = wait_for_order(end)
+        self._scan.play(backend)
+        say_ready(end)
+        _name_process("torpor-spare")
+        taken = take_order(end)
+        end.close()
         if taken is not None:
-            packet, descriptor = taken
-            end.close()
-            _perform(json.loads(packet), descriptor, backend)
+            order, descriptor = taken
+            _perform(json.loads(order), descriptor, backend)
 
     def _hear(self, spare: Spare) -> None:
         if spare.hear():
@@ -185,7 +193,7 @@ class _Zygote:
         else:
             self._lose(spare)
 
-    def _give_to_spare(self, packet: bytes, end: int) -> _Child | None:
+    def _give_to_spare(self, token: int, packet: bytes, end: int) -> _Child | None:
         """The spare as the worker it now is; None if there is none that is ready."""
         spare = self._spare
         if spare is None or not spare.ready:
@@ -194,7 +202,7 @@ class _Zygote:
             self._lose(spare)
             return None
         self._let_go(spare)
-        return _Child(json.loads(packet)["spawn"], spare.pid, spare.cpu_seconds)
+        return _Child(token, spare.pid, spare.cpu_seconds)
 
     def _lose(self, spare: Spare) -> None:
         self._let_go(spare)

@@ -159,11 +159,11 @@ def workers(server: LocalServer) -> list[int]:
 
 def zygote(server: LocalServer) -> int:
     """The process id of the zygote. A dead one is replaced: in between there is none for a moment."""
-    return wait_until(lambda: _children(server.process.pid))[0]
+    return wait_until(lambda: children(server.process.pid))[0]
 
 
-def _children(pid: int) -> list[int]:
-    """The children of a process; none of one that is no more."""
+def children(pid: int) -> list[int]:
+    """The child processes of a process; none of one that is no more."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as children:
             return [int(child) for child in children.read().split()]
