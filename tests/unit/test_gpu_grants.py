@@ -103,10 +103,11 @@ def test_a_card_that_cannot_be_used_is_said_in_the_log_of_the_worker(
 
 
 def test_the_zygote_knows_no_cupy(tmp_path: Path) -> None:
-    """A process with a context on a card cannot fork."""
+    """A process with a context on a card cannot fork; nor does a spare know whether it may have one."""
     (tmp_path / "cupy.py").write_text("raise SystemExit('CuPy was imported')")
     code = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import worker.zygote as z; z.warm_up()"
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import worker.zygote as z; z.warm_up(); "
+        "z.WideScan(2).play(z.choose_backend(2))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
