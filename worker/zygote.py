@@ -12,6 +12,7 @@ there after asking for that. All leave as well when their socket closes.
 """
 
 import argparse
+import contextlib
 import ctypes
 import gc
 import json
@@ -131,9 +132,9 @@ class _Zygote:
 
     def _spawn(self, packet: bytes, end: int) -> None:
         order = json.loads(packet)
-        taker = (
-            self._give_to_spare(order["spawn"], packet, end) if order["role"] == "worker" else None
-        )
+        taker = None
+        if order["role"] == "worker":
+            taker = self._give_to_spare(order["spawn"], packet, end)
         if taker is None:
             try:
                 pid = self._fork(lambda: _perform(order, end, None))
@@ -163,15 +164,17 @@ class _Zygote:
     # The spare
 
     def _fork_spare(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            try:
-                self._spare = Spare(self._fork(lambda: self._be_spare(ours, theirs)), ours)
-            except OSError as error:
-                ours.close()
-                self._wait_longer(f"could not be forked: {error.strerror}")
-                return
-        self._poll.register(ours, select.POLLIN)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs, contextlib.ExitStack() as undo:
+                undo.enter_context(ours)
+                pid = self._fork(lambda: self._be_spare(ours, theirs))
+                undo.pop_all()
+        except OSError as error:
+            self._wait_longer(f"could not be forked: {error.strerror}")
+        else:
+            self._spare = Spare(pid, ours)
+            self._poll.register(ours, select.POLLIN)
 
     def _be_spare(self, zygotes_end: socket.socket, end: socket.socket) -> None:
         assert self._scan is not None
