@@ -119,6 +119,7 @@ class _Million:
             )
         for number in track(range(-1, self._rounds // 2), "Waking", transient=True):
             target.sleep()
+            target.rest()
             body = metadata.filtered_query(INDEX, self._queries[number], 10, one)
             self._time("query, 1% match, asleep ms", number, ask, body)
         self.figures["recall@10 of the filtered queries"] = sum(recalls) / len(recalls)

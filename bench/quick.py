@@ -47,6 +47,7 @@ def _ask(target: Target, dataset: Dataset) -> dict[str, float]:
 
     def wake(number: int) -> float:
         target.sleep(INDEX)
+        target.rest()
         return _timed(lambda: ask(questions[number % len(questions)]))
 
     cold = [wake(number) for number in range(_WAKES)]

@@ -57,21 +57,25 @@ def main(arguments: Sequence[str]) -> None:
 def _wake_and_sleep(
     target: Target, dataset: datasets.Dataset, rounds: int
 ) -> tuple[list[float], int]:
-    """Growth of router and zygote over each round, in KiB, and the workers left at the end."""
+    """Growth of the server over each round, in KiB, and the workers left at the end."""
     target.fill(dataset)
     ask = target.raw("Query")
     grown = []
     # The first round is not counted: it loads what every later one uses.
     for turn in range(rounds + 1):
         time.sleep(_SETTLE_SECONDS)
-        pids = [target.server.process.pid, *target.server.processes()]
-        before = sum(map(_pss_bytes, pids))
+        before = _server_bytes(target)
         for number in range(50):
             ask(query(dataset, number, 10))
         time.sleep(_SETTLE_SECONDS)
         if turn:
-            grown.append((sum(map(_pss_bytes, pids)) - before) / 1024)
-    return grown, len(target.server.processes()) - 1
+            grown.append((_server_bytes(target) - before) / 1024)
+    return grown, len(target.workers())
+
+
+def _server_bytes(target: Target) -> int:
+    """The memory of router and zygote, with the zygote's spare."""
+    return sum(map(_pss_bytes, [target.server.process.pid, *target.server.processes()]))
 
 
 def _pages(target: Target) -> list[float]:

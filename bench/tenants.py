@@ -50,6 +50,7 @@ def main(arguments: Sequence[str]) -> None:
                 namespace = int(random.integers(0, options.namespaces))
                 if state == "asleep":
                     target.sleep()
+                    target.rest()
                 body = _query(dataset, namespace, number)
                 began = time.perf_counter()
                 response = ask(body)

@@ -57,10 +57,14 @@ class _Child:
 class Zygote:
     """Forks children on request, reports how they left, and is replaced when it dies."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, lock_fd: int) -> None:
-        """`lock_fd` is the data folder's lock, which every child inherits."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, lock_fd: int, spares: int) -> None:
+        """`lock_fd` is the data folder's lock, which every child inherits.
+
+        spares: how many workers it keeps forked ahead of time, 0 or 1
+        """
         self._loop = loop
         self._lock_fd = lock_fd
+        self._spares = spares
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._ready: asyncio.Future[None] = loop.create_future()
@@ -130,13 +134,8 @@ class Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [
             *(sys.executable, "-P", "-m", "torpor"),
-            *(
-                "zygote",
-                "--control-fd",
-                str(theirs.fileno()),
-                "--parent",
-                str(os.getpid()),
-            ),
+            *("zygote", "--control-fd", str(theirs.fileno())),
+            *("--parent", str(os.getpid()), "--spares", str(self._spares)),
         ]
         # A BLAS pool in the zygote would make each fork three times slower.
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}

@@ -58,7 +58,7 @@ class Server:
             DataFolderLock.acquire(data, LOCK_WAIT_SECONDS) as lock,
             ThreadPoolExecutor(SYNC_THREADS, "torpor-disk") as threads,
         ):
-            zygote = Zygote(loop, lock.descriptor)
+            zygote = Zygote(loop, lock.descriptor, self._settings.spare_workers)
             files = Files()
             catalog = Catalog.open(files, data)
             try:

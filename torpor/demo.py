@@ -127,13 +127,13 @@ class _Demo:
     def fall_asleep(self) -> None:
         """Waits until nothing of the index runs."""
         began = time.monotonic()
-        while len(self._server.processes()) > 1 or self._state() != "asleep":
+        while self._server.workers() or self._state() != "asleep":
             if time.monotonic() - began > _PATIENCE_SECONDS:
                 raise RuntimeError("The index did not fall asleep.")
             time.sleep(0.05)
         self._console.print(
             f"\nNobody asked for {_IDLE_SECONDS:.0f} s. The index is [bold]{self._state()}[/]: "
-            f"{len(self._server.processes()) - 1} worker processes."
+            f"{len(self._server.workers())} worker processes."
         )
 
     def wake(self) -> None:

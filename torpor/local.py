@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Self
 
 _STOP_SECONDS_MAX = 20.0
+# The names that processes of an index give themselves; a spare that waits for one has another.
+_AT_WORK = ("torpor-worker", "torpor-builder")
 
 
 class LocalServer:
@@ -42,8 +44,12 @@ class LocalServer:
             raise RuntimeError(f"The server ended with status {status}: {said}")
 
     def processes(self) -> list[int]:
-        """The process ids of the server's children: the zygote, workers and builders."""
+        """The process ids of the server's children: the zygote, workers, builders and a spare."""
         return sorted(_descendants(self.process.pid))
+
+    def workers(self) -> list[int]:
+        """The process ids of workers and builders, which work for an index."""
+        return [pid for pid in self.processes() if _name(pid) in _AT_WORK]
 
     def stop(self) -> None:
         """Ends the server as SIGTERM does: calls in flight finish, logs are closed."""
@@ -85,3 +91,11 @@ def _descendants(pid: int) -> Iterator[int]:
     for child in map(int, children):
         yield child
         yield from _descendants(child)
+
+
+def _name(pid: int) -> str:
+    """What a process is called; nothing for one that is no more."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

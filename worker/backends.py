@@ -1,6 +1,7 @@
 """Which backend a worker computes with."""
 
 import logging
+import os
 from functools import cache
 
 from kernels.backend import Backend
@@ -13,16 +14,23 @@ from storage.limits import GPU_VALUES_MIN
 
 log = logging.getLogger("torpor.worker")
 
+# Beyond a few cores the memory is the bound, and other indexes want cores too.
+_THREADS_MAX = 4
 
-def choose_backend(threads: int, gpu_for: str | None = None) -> Backend:
-    """The fastest that works here, with so many threads.
 
-    gpu_for: the index that may use a graphics card; it is started when a search is worth it
-    """
-    cpu = CodeBackend(_products(), NumpyBackend(threads), threads)
-    if gpu_for is None:
-        return cpu
-    return SwitchingBackend(cpu, start_gpu, lambda what: _say(gpu_for, what), GPU_VALUES_MIN)
+def worker_threads() -> int:
+    """How many threads a worker scans with."""
+    return min(_THREADS_MAX, len(os.sched_getaffinity(0)))
+
+
+def choose_backend(threads: int) -> Backend:
+    """The fastest on this processor, with so many threads."""
+    return CodeBackend(_products(), NumpyBackend(threads), threads)
+
+
+def with_card(cpu: Backend, index: str) -> Backend:
+    """One that starts a graphics card when a search of this index is worth it, and moves over."""
+    return SwitchingBackend(cpu, start_gpu, lambda what: _say(index, what), GPU_VALUES_MIN)
 
 
 def _say(index: str, what: str) -> None:

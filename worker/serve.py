@@ -4,7 +4,6 @@ It blocks, has one thread, and leaves when the router closes its end of the sock
 being scanned the next one gathers in the socket: that is all the batching there is.
 """
 
-import os
 import select
 import socket
 import struct
@@ -13,12 +12,12 @@ from collections import deque
 from collections.abc import Collection
 from pathlib import Path
 
+from kernels.backend import Backend
 from kernels.queries import Metric
 from storage.errors import StorageError
 from storage.files import Files
 from storage.log_format import Position
 from torpor.internal.v1 import frames_pb2 as frames
-from worker.backends import choose_backend
 from worker.engine import Engine, Job, outcome_of
 
 HEADER = struct.Struct("<IQ")
@@ -29,10 +28,6 @@ _BATCH_SECONDS = 0.050
 # How much one measured batch moves the estimate of what a query costs.
 _LEARNING_RATE = 0.2
 _MEMORY_SECONDS = 0.25
-
-
-# Beyond a few cores the memory is the bound, and other indexes want cores too.
-_THREADS_MAX = 4
 
 
 class Closed(Exception):
@@ -91,11 +86,12 @@ def serve(
     metric: Metric,
     filterable: Collection[str],
     started_ns: int,
-    gpu_for: str | None,
+    backend: Backend,
 ) -> None:
-    """Serves one index until the router closes `end`; its name is `gpu_for` if it may use a card."""
+    """Serves one index until the router closes `end`."""
     try:
-        Worker(Frames(end)).run(folder, dimension, metric, filterable, started_ns, gpu_for)
+        worker = Worker(Frames(end))
+        worker.run(Files(), folder, dimension, metric, filterable, started_ns, backend)
     except Closed:
         pass
 
@@ -111,20 +107,21 @@ class Worker:
 
     def run(
         self,
+        files: Files,
         folder: Path,
         dimension: int,
         metric: Metric,
         filterable: Collection[str],
         started_ns: int,
-        gpu_for: str | None,
+        backend: Backend,
     ) -> None:
+        """Opens an index, says how that went, and answers; raises Closed."""
         ready = frames.Ready(started_ns=started_ns)
         # What woke the index waits already; replaying up to it is part of the wake.
         self._take(wait=True)
         try:
             began = time.perf_counter()
-            backend = choose_backend(_threads(), gpu_for)
-            engine = Engine(Files(), folder, dimension, metric, filterable, backend)
+            engine = Engine(files, folder, dimension, metric, filterable, backend)
             opened = time.perf_counter()
             self._catch_up(engine, list(self._waiting))
             ready.open_ms = (opened - began) * 1e3
@@ -205,7 +202,3 @@ class Worker:
                 line = next(line for line in status if line.startswith(b"RssAnon:"))
             self._memory = (now, int(line.split()[1]) << 10)
         return self._memory[1]
-
-
-def _threads() -> int:
-    return min(_THREADS_MAX, len(os.sched_getaffinity(0)))

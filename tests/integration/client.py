@@ -153,17 +153,17 @@ def struct(**fields: object) -> Struct:
 
 
 def workers(server: LocalServer) -> list[int]:
-    """The process ids of workers and builders: the zygote's children."""
-    return _children(zygote(server))
+    """The process ids of workers and builders."""
+    return server.workers()
 
 
 def zygote(server: LocalServer) -> int:
     """The process id of the zygote. A dead one is replaced: in between there is none for a moment."""
-    return wait_until(lambda: _children(server.process.pid))[0]
+    return wait_until(lambda: children(server.process.pid))[0]
 
 
-def _children(pid: int) -> list[int]:
-    """The children of a process; none of one that is no more."""
+def children(pid: int) -> list[int]:
+    """The child processes of a process; none of one that is no more."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as children:
             return [int(child) for child in children.read().split()]

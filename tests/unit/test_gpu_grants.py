@@ -21,7 +21,7 @@ from router.settings import Settings
 from tests.conformance.brute_force import rows_of
 from tests.unit.straw import QUERY, make
 from worker import backends
-from worker.backends import choose_backend
+from worker.backends import choose_backend, with_card
 
 CARDS = ["/dev/nvidia0"]
 
@@ -92,7 +92,7 @@ def test_a_card_that_cannot_be_used_is_said_in_the_log_of_the_worker(
 
     monkeypatch.setattr(backends, "start_gpu", no_card)
     monkeypatch.setattr(backends, "GPU_VALUES_MIN", 10)
-    backend = choose_backend(1, "docs")
+    backend = with_card(choose_backend(1), "docs")
     rows = rows_of(np.eye(8, dtype=np.float32))
     rows.vectors.flags.writeable = False
     queries = Queries.of(rows.vectors[:1], "cosine")
@@ -103,10 +103,11 @@ def test_a_card_that_cannot_be_used_is_said_in_the_log_of_the_worker(
 
 
 def test_the_zygote_knows_no_cupy(tmp_path: Path) -> None:
-    """A process with a context on a card cannot fork."""
+    """A process with a context on a card cannot fork; nor does a spare know whether it may have one."""
     (tmp_path / "cupy.py").write_text("raise SystemExit('CuPy was imported')")
     code = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import worker.zygote as z; z.warm_up()"
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import worker.zygote as z; z.warm_up(); "
+        "z.WideScan(2).play(z.choose_backend(2))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -114,6 +115,6 @@ def test_the_zygote_knows_no_cupy(tmp_path: Path) -> None:
 
 def test_only_a_worker_that_may_use_a_card_looks_for_one() -> None:
     assert not isinstance(choose_backend(1), SwitchingBackend)
-    assert isinstance(choose_backend(1, "docs"), SwitchingBackend)
+    assert isinstance(with_card(choose_backend(1), "docs"), SwitchingBackend)
     # And not before a search is worth it.
     assert "torpor-gpu" not in [thread.name for thread in threading.enumerate()]
