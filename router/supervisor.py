@@ -78,7 +78,7 @@ class Supervisor:
         self._clock = clock
         self._life = Life(idle_seconds)
         self._events: deque[Event] = deque()
-        self._requests = Requests(owner.name)
+        self._requests = Requests(owner.name, loop)
         self._workers: dict[int, Worker] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._trouble = ""
