@@ -164,6 +164,13 @@ def _awake_wanted(life: Life, now: float) -> Step:
     return _send(life)
 
 
+def _awake_requested(life: Life, now: float) -> Step:
+    """What nearly every request meets, in one step: it goes to the worker at once."""
+    if life.alone or life.waited_for:
+        return _queued(_awake_wanted)(life, now)
+    return life._replace(inflight=life.inflight + 1, last_used=now), (Action.SEND_QUEUED,)
+
+
 def _draining_wanted(life: Life, now: float) -> Step:
     """`admitted` until the socket is closed, then only waiting for the worker to leave."""
     return (life, ()) if life.admitted else _to_waking(life, now)
@@ -395,7 +402,13 @@ def _close(life: Life) -> Step:
 _NEVER = _impossible
 _ROWS: dict[Event, tuple[Transition, ...]] = {
     # ASLEEP, WAKING, AWAKE, DRAINING, FAILED
-    Event.REQUEST: tuple(map(_queued, _WANTED)),
+    Event.REQUEST: (
+        _queued(_to_waking),
+        _queued(_waking_wanted),
+        _awake_requested,
+        _queued(_draining_wanted),
+        _queued(_failed_wanted),
+    ),
     Event.SUSPECT: tuple(map(_suspected, _WANTED)),
     Event.PIN: tuple(map(_pinned, _WANTED)),
     Event.UNPIN: tuple(map(_unpinned, (_stay, _wanted_less, _awake_unpinned, _stay, _stay))),
