@@ -30,7 +30,7 @@ class Recall:
         with await self._plane.index(request.index, call) as live:
             if not live.row.dimension:
                 raise InvalidArgument(
-                    f"Index {live.row.name!r} is sparse: all of its answers are exact, their recall is 1."
+                    f"Index {live.name!r} is sparse: all of its answers are exact, their recall is 1."
                 )
             query, samples = _check(request)
             seed = request.seed if request.HasField("seed") else secrets.randbits(32)
