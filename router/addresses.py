@@ -7,6 +7,7 @@ below the server's domain. A call that came to none of them came to the server's
 
 import socket
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +25,9 @@ _LOOPBACK_LAST = int.from_bytes(socket.inet_aton("127.255.255.254"))
 _MAPPED = "::ffff:"
 
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+# Every call asks for the number of the address it came to.
+_ADDRESSES_REMEMBERED = 1_024
 
 # A label of DNS has 63 characters, of which the index's name may take 45 and its dash one.
 _LABEL_DIGITS = 17
@@ -68,13 +72,8 @@ class LoopbackAddresses:
 
     def find(self, call: Call, find_host: FindHost) -> Index | None:
         """See Addresses."""
-        try:
-            address = int.from_bytes(socket.inet_aton(call.local[0].removeprefix(_MAPPED)))
-        except OSError:
-            return None
-        if not _LOOPBACK_FIRST <= address <= _LOOPBACK_LAST:
-            return None
-        return find_host(address - _LOOPBACK_FIRST + 1)
+        number = _number_at(call.local[0])
+        return None if number is None else find_host(number)
 
 
 class PortAddresses:
@@ -189,6 +188,16 @@ def check_ports(ports: range, ephemeral: Path = _EPHEMERAL) -> None:
             f"index_ports is {ports[0]}-{ports[-1]}, and the system gives ports {first} to {last} to "
             f"outgoing connections (see {ephemeral}). Choose ports below {first} or above {last}."
         )
+
+
+@lru_cache(_ADDRESSES_REMEMBERED)
+def _number_at(address: str) -> int | None:
+    """The host number of a loopback address; None for one that is no index's."""
+    try:
+        number = int.from_bytes(socket.inet_aton(address.removeprefix(_MAPPED)))
+    except OSError:
+        return None
+    return number - _LOOPBACK_FIRST + 1 if _LOOPBACK_FIRST <= number <= _LOOPBACK_LAST else None
 
 
 def _label(row: IndexRow) -> str:

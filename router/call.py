@@ -7,8 +7,8 @@ cancels or the deadline passes. An error is raised; `errors.code_of` says which 
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from router.errors import Code, code_of
 from router.keys import Key
@@ -16,8 +16,10 @@ from router.keys import Key
 log = logging.getLogger("torpor.front")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
+
+
+class Call(NamedTuple):
     """One call: lower-case metadata, and the deadline in CLOCK_MONOTONIC nanoseconds (0: none).
 
     `authority` is the host that the caller asked for, port included, and `local` the address and port
@@ -25,15 +27,14 @@ class Call:
     `guard.py`, not by fronts: the API key that the call was let in with, None where none is wanted.
     """
 
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = _NO_METADATA
     deadline_ns: int = 0
     authority: str = ""
     local: tuple[str, int] = ("", 0)
     key: Key | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A response message and the metadata that goes ahead of it."""
 
     body: bytes

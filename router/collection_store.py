@@ -47,7 +47,7 @@ class CollectionStore:
             raise AlreadyExists(f"There is already a collection named {name!r}.")
         self._busy.add(name)
         try:
-            async with self._node.use(index) as live:
+            with await self._node.open(index) as live:
                 await live.upkeep.fold()
                 new = _new(name, index.row)
                 with live.holding() as held:

@@ -97,7 +97,7 @@ class ControlService:
 
     async def wake_index(self, request: control.WakeIndexRequest, call: Call) -> Message:
         index = self._find(request.name, call)
-        async with self._node.use(index) as live:
+        with await self._node.open(index) as live:
             await live.replicas.wake(call.deadline_ns)
         return control.WakeIndexResponse(index=self._describe(index))
 

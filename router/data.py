@@ -85,8 +85,8 @@ class DataService:
 
     async def upsert(self, body: bytes, call: Call) -> Reply:
         request = parse(twin.UpsertTwin, body)
-        async with self._plane.index(request.index, call) as (row, live):
-            request, body = self._records.check_upsert(request, body, row)
+        with await self._plane.index(request.index, call) as live:
+            request, body = self._records.check_upsert(request, body, live.row)
             count = len(request.vectors)
             if any(vector.HasField("if_lsn") for vector in request.vectors):
                 answer, outcome = await live.decide(Kind.UPSERT_IF, body, count, call.deadline_ns)
@@ -101,8 +101,8 @@ class DataService:
 
     async def update(self, body: bytes, call: Call) -> Reply:
         request = parse(twin.UpdateTwin, body)
-        async with self._plane.index(request.index, call) as (row, live):
-            request, body = self._records.check_update(request, body, row)
+        with await self._plane.index(request.index, call) as live:
+            request, body = self._records.check_update(request, body, live.row)
             if not request.HasField("filter"):
                 lsn = await live.write(Kind.UPDATE, body, 1)
                 response = data.UpdateResponse(lsn=lsn)
@@ -129,7 +129,7 @@ class DataService:
 
     async def delete(self, body: bytes, call: Call) -> Reply:
         request = parse(data.DeleteRequest, body)
-        async with self._plane.index(request.index, call) as (_, live):
+        with await self._plane.index(request.index, call) as live:
             kind = check_delete(request)
             rows = live.filter_rows if kind is Kind.DELETE_BY_FILTER else len(request.ids)
             lsn = await live.write(kind, body, rows)
@@ -139,16 +139,16 @@ class DataService:
 
     async def query(self, body: bytes, call: Call) -> Reply:
         request = parse(twin.QueryTwin, body)
-        async with self._plane.index(request.index, call) as (row, live):
-            request, body = check_query(request, body, row)
+        with await self._plane.index(request.index, call) as live:
+            request, body = check_query(request, body, live.row)
             least_lsn = _least_lsn(request, live)
             answer = await self._plane.ask(live, frames.WORK_KIND_QUERY, body, call, least_lsn)
         return Reply(answer.response, _searched(answer))
 
     async def query_batch(self, body: bytes, call: Call) -> Reply:
         request = parse(twin.QueryBatchTwin, body)
-        async with self._plane.index(request.index, call) as (row, live):
-            request, body = check_query_batch(request, body, row)
+        with await self._plane.index(request.index, call) as live:
+            request, body = check_query_batch(request, body, live.row)
             least_lsn = _least_lsn(request, live)
             answer = await self._plane.ask(
                 live, frames.WORK_KIND_QUERY_BATCH, body, call, least_lsn
@@ -157,7 +157,7 @@ class DataService:
 
     async def fetch(self, body: bytes, call: Call) -> Reply:
         request = parse(data.FetchRequest, body)
-        async with self._plane.index(request.index, call) as (_, live):
+        with await self._plane.index(request.index, call) as live:
             check_fetch(request)
             answer = await self._plane.ask(live, frames.WORK_KIND_FETCH, body, call)
         return Reply(answer.response, read_metadata(answer))
@@ -194,8 +194,8 @@ class DataService:
         signed: tuple[bytes, ...],
         call: Call,
     ) -> Reply:
-        async with self._plane.index(request.index, call) as (row, live):
-            signed = (*signed, row.id.encode(), stored_name(request.namespace))
+        with await self._plane.index(request.index, call) as live:
+            signed = (*signed, live.row.id.encode(), stored_name(request.namespace))
             if request.HasField("pagination_token"):
                 question.after = self._plane.after(request.pagination_token, *signed)
             answer = await self._plane.ask(live, kind, question.SerializeToString(), call)

@@ -76,7 +76,7 @@ def read_head(headers: RequestHeaders) -> CallHead:
 
 def answer_head(metadata: tuple[tuple[str, str], ...]) -> bytes:
     """The header block ahead of a reply, with its metadata."""
-    return ANSWER + encode((name.encode(), value.encode()) for name, value in metadata)
+    return ANSWER + encode([(name.encode(), value.encode()) for name, value in metadata])
 
 
 def framed(message: bytes) -> bytes:

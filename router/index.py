@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from router.capacity import Capacity
 from router.changes import Changes
@@ -89,7 +89,7 @@ class Host(Protocol):
 
 
 class LiveIndex:
-    """The machinery of one touched index."""
+    """The machinery of one touched index; it does not go while somebody uses it as a context."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class LiveIndex:
         manifest: manifests.Manifest,
         backlog_ms: float,
     ) -> None:
-        """Built by `open_index`. `users` counts the calls that are using it."""
+        """Built by `open_index`."""
         self._index = index
         self._machinery = machinery
         self._host = host
@@ -108,7 +108,7 @@ class LiveIndex:
         self._last_write = machinery.loop.time()
         self._quiet_timer: asyncio.TimerHandle | None = None
         self.name = index.row.name
-        self.users = 0
+        self._users = 0
         self.namespace_lock = asyncio.Lock()
         # The conditional writes whose callers wait, and how they ended if a builder knows.
         self._awaited: dict[int, frames.WriteOutcome | None] = {}
@@ -141,6 +141,18 @@ class LiveIndex:
         self._plan_quiet()
 
     # What data calls do
+
+    def __enter__(self) -> Self:
+        self._users += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._users -= 1
+
+    @property
+    def row(self) -> IndexRow:
+        """The index's settings."""
+        return self._index.row
 
     async def write(self, kind: Kind, body: bytes, rows: int) -> int:
         """Makes a record durable and returns its LSN; wakes nothing."""
@@ -188,7 +200,7 @@ class LiveIndex:
         manifest = self.upkeep.manifest
         self._held.append(manifest.version)
         try:
-            yield Origin(folder_of(self._machinery.data, self._index.row), manifest)
+            yield Origin(folder_of(self._machinery.data, self.row), manifest)
         finally:
             self._held.remove(manifest.version)
             self.upkeep.sweep()
@@ -217,8 +229,8 @@ class LiveIndex:
         """The settings have changed."""
         if self._ended:
             return
-        dedicated = self._index.row.dedicated
-        own = self._index.row.idle_seconds
+        dedicated = self.row.dedicated
+        own = self.row.idle_seconds
         self.replicas.configure(
             None if dedicated is None else dedicated.replicas,
             self._machinery.idle_seconds if own is None else own,
@@ -228,7 +240,7 @@ class LiveIndex:
     def quiet(self) -> bool:
         """Nothing would be lost or interrupted by letting the machinery go."""
         return (
-            self.users == 0
+            self._users == 0
             and self.replicas.quiet
             and self.commits.idle
             and self.upkeep.idle
@@ -251,11 +263,11 @@ class LiveIndex:
     def gpu_pays(self) -> bool:
         """It has a segment whose scan is worth a graphics card."""
         rows = max((entry.rows for entry in self.upkeep.manifest.segments), default=0)
-        return rows * self._index.row.dimension >= GPU_VALUES_MIN
+        return rows * self.row.dimension >= GPU_VALUES_MIN
 
     def spec(self) -> dict[str, object]:
         """What a child must know of the index."""
-        row = self._index.row
+        row = self.row
         return {
             "folder": str(folder_of(self._machinery.data, row)),
             "index": row.name,

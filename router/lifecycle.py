@@ -43,6 +43,9 @@ _DOUBLINGS_MAX = 30
 class Phase(Enum):
     """Where an index stands in its life."""
 
+    # Members are equal to themselves alone; the hash of Enum is a function of Python's.
+    __hash__ = object.__hash__
+
     ASLEEP = auto()
     WAKING = auto()
     AWAKE = auto()
@@ -52,6 +55,8 @@ class Phase(Enum):
 
 class Event(Enum):
     """Something that happened to an index."""
+
+    __hash__ = object.__hash__
 
     REQUEST = auto()  # a read arrived and is queued
     SUSPECT = auto()  # a read arrived that was in flight when a worker of another replica died
@@ -100,15 +105,15 @@ class Life(NamedTuple):
     """
 
     idle_seconds: float
+    inflight: int = 0
+    last_used: float = 0.0
     phase: Phase = Phase.ASLEEP
     pinned: bool = False  # a worker is wanted without any request
     worker: int = 0  # number of the newest worker; each fork takes the next
     admitted: bool = False  # a worker may exist
     queued: int = 0
-    inflight: int = 0
     suspects: int = 0
     alone: bool = False  # the one request in flight is a suspect
-    last_used: float = 0.0
     deaths: tuple[float, ...] = ()
     failures: int = 0  # times in a row that it failed; of a pinned one, also that it had to rest
     resume_at: float = 0.0  # end of the pause, in FAILED; of a pinned one, in ASLEEP too
@@ -117,6 +122,10 @@ class Life(NamedTuple):
     def waited_for(self) -> bool:
         """A request waits for a worker."""
         return self.queued > 0 or self.suspects > 0
+
+    def used(self, inflight: int, now: float) -> "Life":
+        """The same with so many requests in flight; it changes all the time, and `_replace` is slow."""
+        return Life(self.idle_seconds, inflight, now, *self[3:])
 
 
 Step = tuple[Life, tuple[Action, ...]]
@@ -162,6 +171,13 @@ def _waking_wanted(life: Life, now: float) -> Step:
 
 def _awake_wanted(life: Life, now: float) -> Step:
     return _send(life)
+
+
+def _awake_requested(life: Life, now: float) -> Step:
+    """What nearly every request meets, in one step: it goes to the worker at once."""
+    if life.alone or life.waited_for:
+        return _queued(_awake_wanted)(life, now)
+    return life.used(life.inflight + 1, now), (Action.SEND_QUEUED,)
 
 
 def _draining_wanted(life: Life, now: float) -> Step:
@@ -228,8 +244,9 @@ def _waking_cannot_open(life: Life, now: float) -> Step:
 
 
 def _answered(life: Life, now: float) -> Step:
-    failures = 0 if life.phase is Phase.AWAKE else life.failures
-    life = life._replace(inflight=life.inflight - 1, last_used=now, failures=failures)
+    life = life.used(life.inflight - 1, now)
+    if life.failures and life.phase is Phase.AWAKE:
+        life = life._replace(failures=0)
     if life.inflight:
         return life, ()
     return _send(life._replace(alone=False) if life.alone else life)
@@ -395,7 +412,13 @@ def _close(life: Life) -> Step:
 _NEVER = _impossible
 _ROWS: dict[Event, tuple[Transition, ...]] = {
     # ASLEEP, WAKING, AWAKE, DRAINING, FAILED
-    Event.REQUEST: tuple(map(_queued, _WANTED)),
+    Event.REQUEST: (
+        _queued(_to_waking),
+        _queued(_waking_wanted),
+        _awake_requested,
+        _queued(_draining_wanted),
+        _queued(_failed_wanted),
+    ),
     Event.SUSPECT: tuple(map(_suspected, _WANTED)),
     Event.PIN: tuple(map(_pinned, _WANTED)),
     Event.UNPIN: tuple(map(_unpinned, (_stay, _wanted_less, _awake_unpinned, _stay, _stay))),

@@ -31,19 +31,19 @@ class Namespaces:
 
     async def describe_index_stats(self, body: bytes, call: Call) -> Reply:
         request = parse(data.DescribeIndexStatsRequest, body)
-        async with self._plane.index(request.index, call) as (row, live):
+        with await self._plane.index(request.index, call) as live:
             encoded = request.filter.SerializeToString()
             if check_filter(encoded):
                 counts, metadata = await self._match(live, encoded, call)
             else:
                 counts, metadata = await self._plane.count(live, frames.CountRequest(), call)
         response = data.DescribeIndexStatsResponse(
-            metric=row.metric,
-            vector_type=row.vector_type,
+            metric=live.row.metric,
+            vector_type=live.row.vector_type,
             total_vector_count=counts.total_records,
         )
-        if row.dimension:
-            response.dimension = row.dimension
+        if live.row.dimension:
+            response.dimension = live.row.dimension
         for one in counts.namespaces:
             response.namespaces[one.name.decode()].vector_count = one.records
         return Reply(response.SerializeToString(), metadata)
@@ -56,8 +56,8 @@ class Namespaces:
         prefix = request.prefix.encode()
         check_namespace(prefix, "prefix")
         question = frames.CountRequest(prefix=prefix, limit=limit)
-        async with self._plane.index(request.index, call) as (row, live):
-            signed = (b"ListNamespaces", row.id.encode(), prefix)
+        with await self._plane.index(request.index, call) as live:
+            signed = (b"ListNamespaces", live.row.id.encode(), prefix)
             if request.HasField("pagination_token"):
                 question.after = self._plane.after(request.pagination_token, *signed)
             counts, metadata = await self._plane.count(live, question, call)
@@ -72,7 +72,7 @@ class Namespaces:
 
     async def describe_namespace(self, body: bytes, call: Call) -> Reply:
         request = parse(data.DescribeNamespaceRequest, body)
-        async with self._plane.index(request.index, call) as (_, live):
+        with await self._plane.index(request.index, call) as live:
             check_namespace(request.namespace.encode())
             found = await self._describe(live, request.namespace, call)
         if found is None:
@@ -81,7 +81,7 @@ class Namespaces:
 
     async def create_namespace(self, body: bytes, call: Call) -> Reply:
         request = parse(data.CreateNamespaceRequest, body)
-        async with self._plane.index(request.index, call) as (_, live):
+        with await self._plane.index(request.index, call) as live:
             check_new_namespace(request)
             # Looking and writing are one step for others who create or delete a namespace.
             async with live.namespace_lock:
@@ -95,7 +95,7 @@ class Namespaces:
 
     async def delete_namespace(self, body: bytes, call: Call) -> Reply:
         request = parse(data.DeleteNamespaceRequest, body)
-        async with self._plane.index(request.index, call) as (_, live):
+        with await self._plane.index(request.index, call) as live:
             check_namespace(request.namespace.encode())
             async with live.namespace_lock:
                 if await self._describe(live, request.namespace, call) is None:

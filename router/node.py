@@ -8,8 +8,8 @@ import logging
 import secrets
 import time
 from bisect import bisect_right, insort
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,17 +172,14 @@ class Node:
 
     # The data plane
 
-    @asynccontextmanager
-    async def use(self, index: Index) -> AsyncIterator[LiveIndex]:
-        """The machinery of an index, recovered if this is its first touch."""
+    async def open(self, index: Index) -> LiveIndex:
+        """The machinery of an index, recovered if this is its first touch.
+
+        Enter it as a context at once: `with await node.open(index) as live`.
+        """
         if self._stopping:
             raise Unavailable("The server is shutting down.")
-        live = index.live or await self._open(index)
-        live.users += 1
-        try:
-            yield live
-        finally:
-            live.users -= 1
+        return index.live or await self._recovered(index)
 
     def slept(self) -> None:
         """An index has fallen asleep: soon, costs are saved and memory is given back."""
@@ -237,10 +234,9 @@ class Node:
         await self.save_costs()
 
     async def _touch(self, index: Index) -> None:
-        async with self.use(index):
-            pass
+        await self.open(index)
 
-    async def _open(self, index: Index) -> LiveIndex:
+    async def _recovered(self, index: Index) -> LiveIndex:
         """Recovers an index once, however many calls wait for it."""
         if index.opening is None:
             index.opening = asyncio.create_task(self._recover(index))

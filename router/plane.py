@@ -1,8 +1,6 @@
 """What all data methods share: finding the index of a call, and asking its worker."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 
 from router.addresses import Addresses
 from router.call import Call, Reply
@@ -13,7 +11,6 @@ from router.limits import SERVER_REQUEST_BYTES_MAX
 from router.node import Node
 from router.requests import Answer
 from router.tokens import Tokens
-from storage.index_row import IndexRow
 from torpor.internal.v1 import frames_pb2 as frames
 from torpor.v1 import data_pb2 as data
 
@@ -53,12 +50,9 @@ class Plane:
 
         return handle
 
-    @asynccontextmanager
-    async def index(self, field: str, call: Call) -> AsyncIterator[tuple[IndexRow, LiveIndex]]:
-        """The index that a call is for; see `named_index`."""
-        index = named_index(self._node, self._addresses, field, call)
-        async with self._node.use(index) as live:
-            yield index.row, live
+    async def index(self, field: str, call: Call) -> LiveIndex:
+        """The index that a call is for, to be used as a context; see `named_index`."""
+        return await self._node.open(named_index(self._node, self._addresses, field, call))
 
     async def ask(
         self,
@@ -136,7 +130,7 @@ def named_by_clients(
                     f"The call names the indexes {name!r} and {told!r} by the metadata "
                     f"{_CLIENTS_METADATA} and {INDEX_METADATA}; they must be one."
                 )
-            call = replace(call, metadata={**call.metadata, INDEX_METADATA: name})
+            call = call._replace(metadata={**call.metadata, INDEX_METADATA: name})
         return await method(body, call)
 
     return handle

@@ -27,10 +27,10 @@ class Recall:
 
     async def measure(self, body: bytes, call: Call) -> Reply:
         request = parse(data.MeasureRecallRequest, body)
-        async with self._plane.index(request.index, call) as (row, live):
-            if not row.dimension:
+        with await self._plane.index(request.index, call) as live:
+            if not live.row.dimension:
                 raise InvalidArgument(
-                    f"Index {row.name!r} is sparse: all of its answers are exact, their recall is 1."
+                    f"Index {live.name!r} is sparse: all of its answers are exact, their recall is 1."
                 )
             query, samples = _check(request)
             seed = request.seed if request.HasField("seed") else secrets.randbits(32)

@@ -5,14 +5,14 @@ import itertools
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from router.errors import Overloaded
 from router.limits import INDEX_REQUEST_BYTES_MAX, INDEX_REQUESTS_MAX
 from torpor.internal.v1 import frames_pb2 as frames
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a worker said, and how long the request waited for a wake (None: it did not).
 
     `reranked` rows were scored for the matches; `next` is the last entry of a page that is followed by
@@ -66,9 +66,10 @@ class Request:
 class Requests:
     """Keeps the requests of one life, within bounds of count and bytes."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
         """`name` is the index's, for messages."""
         self._name = name
+        self._loop = loop
         self._numbers = itertools.count(1)
         self._queue: deque[Request] = deque()
         self._suspects: deque[Request] = deque()
@@ -92,7 +93,7 @@ class Requests:
                 f"Index {self._name!r} has {held} requests of {self._bytes} bytes waiting; "
                 f"at most {INDEX_REQUESTS_MAX} of {INDEX_REQUEST_BYTES_MAX} bytes may."
             )
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Answer] = self._loop.create_future()
         number = next(self._numbers)
         request = Request(number, kind, body, deadline_ns, arrived, woken, least_lsn, future, place)
         self._bytes += len(body)

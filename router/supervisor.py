@@ -78,7 +78,7 @@ class Supervisor:
         self._clock = clock
         self._life = Life(idle_seconds)
         self._events: deque[Event] = deque()
-        self._requests = Requests(owner.name)
+        self._requests = Requests(owner.name, loop)
         self._workers: dict[int, Worker] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._trouble = ""
@@ -244,6 +244,10 @@ class Supervisor:
 
     def _perform(self, action: Action) -> None:
         match action:
+            # First what nearly every request asks for.
+            case Action.SEND_QUEUED:
+                for request in self._requests.take_queued():
+                    self._send(request)
             case Action.ASK_ADMISSION:
                 self._wake = WakeClock()
                 self._capacity.ask(self)
@@ -253,9 +257,6 @@ class Supervisor:
                 self._fork()
             case Action.OPEN:
                 self._workers[self._life.worker].read_on(*self._owner.position())
-            case Action.SEND_QUEUED:
-                for request in self._requests.take_queued():
-                    self._send(request)
             case Action.SEND_SUSPECT:
                 self._send(self._requests.take_suspect())
             case Action.SUSPECT_INFLIGHT:

@@ -50,7 +50,7 @@ class Rehearsal:
         writer = LogWriter(self._files, _FOLDER, recover(self._files, _FOLDER, Position()))
         end = writer.append([self._upsert(0, _ROWS)])
         self._commit(Manifest())
-        self._build({"kind": "fold", "number": 1, "end": end})
+        self._build({"kind": "fold", "number": 1, "metric": _METRIC, "end": end})
         centroids: builder.Order = {"metric": _METRIC, "exact_rows_max": _ROWS // 2}
         self._build({"kind": "merge", "number": 2, "segments": [1], **centroids})
         self._end = writer.append([self._upsert(_ROWS, _ROWS + _ROWS_IN_LOG)])
@@ -109,7 +109,7 @@ class WideScan:
         vectors = random.standard_normal((count, _WIDE_DIMENSION), np.float32)
         norms = row_norms(vectors)
         frame = frame_of(lambda start, stop: vectors[start:stop], *vectors.shape)
-        codes = Codes.of(encode(vectors, frame), frame)
+        codes = Codes.of(encode(vectors, frame, _METRIC), _METRIC, frame)
         self._rows = Rows(vectors, norms, 0, count, None, *norm_bounds(norms), codes)
 
     def play(self, backend: Backend) -> None:

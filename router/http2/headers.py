@@ -10,6 +10,7 @@ to the rules whatever size of table the peer allows, now or later.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from hpack import Decoder, HPACKError, OversizedHeaderListError
@@ -27,6 +28,9 @@ _CONNECTION_FIELDS = frozenset(
 _UPPER = frozenset(range(ord("A"), ord("Z") + 1))
 # What a block is charged for each field beside its bytes.
 _FIELD_BYTES = 32
+# Answers use the same few dozen names over and over.
+_NAMES_REMEMBERED = 256
+_SHORT = tuple(bytes((number,)) for number in range(127))
 
 
 @dataclass(slots=True, eq=False)
@@ -120,14 +124,20 @@ def encode(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A header block, or a part of one, of literals that no table keeps."""
     parts: list[bytes] = []
     for name, value in fields:
-        parts += (b"\x00", _integer(len(name)), name, _integer(len(value)), value)
+        parts += (_start(name), _integer(len(value)), value)
     return b"".join(parts)
+
+
+@lru_cache(_NAMES_REMEMBERED)
+def _start(name: bytes) -> bytes:
+    """A literal up to its value."""
+    return b"\x00" + _integer(len(name)) + name
 
 
 def _integer(number: int) -> bytes:
     """An integer with a prefix of seven bits (RFC 7541, 5.1)."""
     if number < 127:
-        return bytes((number,))
+        return _SHORT[number]
     encoded = bytearray((127,))
     number -= 127
     while number >= 128:
