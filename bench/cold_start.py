@@ -2,10 +2,10 @@
 
 Each sample is a wake of its own: the worker of the one before has exited, a spare one is forked, the
 client's channel is connected, the log is folded. `warm` finds the index's files in the page cache;
-`dropped` evicts them before each wake, and what the disk does by itself stands beside it. `awake` is the
-query after it, which wakes nothing. `memory of an awake worker` is what it has that is no file's, after a
-wake and some queries of every kind; `its own`, what of it is not shared with the zygote it was forked from.
-Left out: making a connection, a server that has never run.
+`dropped` evicts them before each wake, and what the disk does by itself stands beside it. `awake` is
+the query after it, which wakes nothing. `memory of an awake worker` is what it has that is no file's,
+after a wake and some queries of every kind; `its own`, what of it is not shared with the zygote it was
+forked from. Left out: making a connection, a server that has never run.
 
 --rows measures the first so many rows of the data set, size by size, into a record of its own.
 --exact asks every query twice, on a wake each: as a client would, and for the exact answer.

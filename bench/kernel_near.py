@@ -79,13 +79,13 @@ class _Watched(CodeBackend):
     def survivors_in(
         self,
         rows: Rows,
-        spans: Sequence[tuple[int, int]],
+        wanted: Sequence[Sequence[tuple[int, int]]],
         queries: Queries,
         asks: Sequence[Ask],
         keep_going: Callable[[], bool],
     ) -> list[Numbers | None]:
         began = time.perf_counter()
-        found = super().survivors_in(rows, spans, queries, asks, keep_going)
+        found = super().survivors_in(rows, wanted, queries, asks, keep_going)
         self.scan = time.perf_counter() - began
         return found
 
