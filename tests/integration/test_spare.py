@@ -48,7 +48,7 @@ def test_a_spare_becomes_the_next_worker_and_another_takes_its_place(
 def test_a_builder_leaves_the_spare_alone(zygote: BareZygote, index: tuple[Path, Position]) -> None:
     folder, end = index
     spare = ready_spare(zygote.process.pid)
-    job = {"kind": "fold", "number": 1, "end": list(end)}
+    job = {"kind": "fold", "number": 1, "metric": "cosine", "end": list(end)}
     with zygote.order(folder, role="builder", job=job) as builder:
         assert zygote.hear()["pid"] != spare
         body = builder.recv(1 << 16)[HEADER.size :]

@@ -1,8 +1,7 @@
 """The router's data service and the worker's engine with nothing between them: one index, no process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -69,9 +68,14 @@ class DataPlane:
             raise NotFound(name)
         return self
 
-    @asynccontextmanager
-    async def use(self, index: "DataPlane") -> AsyncIterator["DataPlane"]:
-        yield index
+    async def open(self, index: "DataPlane") -> "DataPlane":
+        return index
+
+    def __enter__(self) -> "DataPlane":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def position(self) -> tuple[int, Position]:
         return self.index.manifest.version, self.index.writer.position
