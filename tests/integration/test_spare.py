@@ -157,13 +157,13 @@ def test_a_wake_takes_the_spare_of_the_server(start: Start) -> None:
 
 def test_a_query_is_answered_though_the_spare_was_killed_a_moment_ago(start: Start) -> None:
     client = start()
-    client.create("a")
-    client.upsert("a", np.eye(4, dtype=np.float32))
-    for _ in range(3):
-        # It may die before it has the order, or with the order in its hands.
+    for name in ("a", "b", "c"):
+        client.create(name)
+        client.upsert(name, np.eye(4, dtype=np.float32))
+        # It may die before it has the order, or with the order in its hands: a worker's death then.
         os.kill(ready_spare(zygote_of(client.server)), signal.SIGKILL)
-        assert client.query("a", [0, 1, 0, 0], k=1) == ["000001"]
-        client.sleep("a")
+        assert client.query(name, [0, 1, 0, 0], k=1) == ["000001"]
+        client.sleep(name)
 
 
 def test_a_server_without_spares_has_none(start: Start) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from google.protobuf.message import Message
 
@@ -71,7 +71,7 @@ class DataPlane:
     async def open(self, index: "DataPlane") -> "DataPlane":
         return index
 
-    def __enter__(self) -> "DataPlane":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
