@@ -116,7 +116,7 @@ class CodeBackend:
         if not codes_can_tell(rows, query).all():
             return None
         scan = CodeScan(rows, query, [ask], self._products)
-        step = max(1, GATHERED_VALUES // queries.vectors.shape[1])
+        step = min(BLOCK_ROWS_MAX, max(1, GATHERED_VALUES // queries.vectors.shape[1]))
         for start in range(0, len(numbers), step):
             if not keep_going():
                 raise Interrupted

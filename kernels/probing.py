@@ -25,16 +25,16 @@ from kernels.topk import Hits, search
 
 Numbers = NDArray[np.int64]
 
-# Rows looked at by a query for ten matches of n rows: 16,000 times the tenth root of n, a quarter of n
+# Rows looked at by a query for ten matches of n rows: 2,800 times the fourth root of n, a quarter of n
 # at most. With k matches, (k / 10)^0.4 times as many.
-_ROWS_FACTOR = 16_000
-_ROWS_EXPONENT = 0.1
+_ROWS_FACTOR = 2_800
+_ROWS_EXPONENT = 0.25
 _ROWS_SHARE_MAX = 0.25
 _MATCHES = 10
 _MATCHES_EXPONENT = 0.4
-# Where a share s of the rows is asked for, s^-0.55 times as many rows are looked at: s^0.45 times as
+# Where a share s of the rows is asked for, s^(-1/3) times as many rows are looked at: s^(2/3) times as
 # many as without a filter are asked for among them then.
-_ASKED_EXPONENT = 0.45
+_ASKED_EXPONENT = 2 / 3
 # Fewer queries look one after the other: what they look at has little in common (reads.py).
 _TOGETHER_MIN = 16
 # Up to this share of the rows of the clusters, the rows that are asked for are gathered.

@@ -169,6 +169,16 @@ def test_any_dimension(metric: Metric, dimension: int) -> None:
 
 
 @every_metric
+@pytest.mark.parametrize("dimension", [1, 2])
+def test_many_short_rows_are_gathered(metric: Metric, dimension: int) -> None:
+    random = np.random.default_rng(dimension)
+    vectors = random.standard_normal((120_000, dimension)).astype(np.float32)
+    rows = rows_of(vectors, coded=metric)
+    ask = Ask(10, np.flatnonzero(random.random(120_000) < 0.6))
+    check("codes by numkong", rows, vectors[:1], [ask], metric)
+
+
+@every_metric
 def test_rows_that_are_asked_for_in_spans_are_those_that_are_found(metric: Metric) -> None:
     random = np.random.default_rng(6)
     vectors = random.standard_normal((6_000, 16)).astype(np.float32)
