@@ -64,12 +64,14 @@ class Candidates:
         self.thresholds[query] = np.inf
 
     def add(self, bounded: Bounded) -> None:
-        """Adds rows with the bounds of their closeness, and drops who falls behind."""
-        if not len(bounded.numbers):
-            return
-        self._new.append(bounded)
-        self._new_count += len(bounded.numbers)
-        if self._new_count >= _NEW_SHARE * len(self._kept.numbers):
+        """Adds rows with the bounds of their closeness."""
+        if len(bounded.numbers):
+            self._new.append(bounded)
+            self._new_count += len(bounded.numbers)
+
+    def raise_thresholds(self) -> None:
+        """Drops who falls behind, where that is worth it."""
+        if self._new and self._new_count >= _NEW_SHARE * len(self._kept.numbers):
             self._weigh()
 
     def result(self) -> list[Numbers | None]:
@@ -90,16 +92,17 @@ class Candidates:
         self._new, self._new_count = [], 0
         # The best of each query first: its k-th is then where it begins, and k - 1.
         order = np.argsort(-pairs.lowers)
-        # A stable sort of such small numbers takes a tenth of what sorting by both at once does.
-        order = order[np.argsort(pairs.queries[order].astype(np.uint16), kind="stable")]
-        pairs = _some(pairs, order)
+        if len(self._ks) > 1:
+            # A stable sort of such small numbers takes a tenth of what sorting by both at once does.
+            order = order[np.argsort(pairs.queries[order].astype(np.uint16), kind="stable")]
         counts = np.bincount(pairs.queries, minlength=len(self._ks))
         enough = (counts >= self._ks) & ~self.given_up
         kth = np.cumsum(counts) - counts + self._ks - 1
         thresholds = self.thresholds.copy()
-        thresholds[enough] = pairs.lowers[kth[enough]]
+        thresholds[enough] = pairs.lowers[order[kth[enough]]]
         self.thresholds = thresholds
-        pairs = _some(pairs, pairs.uppers >= thresholds[pairs.queries])
+        reaching = pairs.uppers >= thresholds[pairs.queries]
+        pairs = _some(pairs, order[reaching[order]])
         for query, most in self._at_most.items():
             pairs = _cut(pairs, query, most)
         too_many = np.bincount(pairs.queries, minlength=len(self._ks)) > self._kept_max

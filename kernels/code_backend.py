@@ -121,6 +121,7 @@ class CodeBackend:
             if not keep_going():
                 raise Interrupted
             own = numbers[start : start + step]
+            scan.candidates.raise_thresholds()
             scan.candidates.add(scan.bounds_of_rows(own, self._buffers[0]))
         return scan.candidates.result()[0]
 
@@ -148,6 +149,7 @@ class CodeBackend:
 
     def _work(self, scan: CodeScan, blocks: list[Block]) -> None:
         """Several blocks, each by a thread of its own."""
+        scan.candidates.raise_thresholds()
         work = list(zip(blocks, self._buffers, strict=False))
         others = [
             self._pool.submit(scan.bounds, block, buffers)

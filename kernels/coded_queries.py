@@ -104,11 +104,13 @@ class CodedQueries:
 
     def thresholds(self, closeness: Values) -> NDArray[np.float32]:
         """(3, b): times v, h and 1 of a row, the m.k from which on it may be as close as that."""
+        terms = np.empty((3, len(closeness)), np.float32)
         with np.errstate(over="ignore"):
             lower = np.where(closeness > 0, 1 - _ROUNDING, 1 + _ROUNDING)
-            least = closeness * lower - self.margins
-            terms = np.stack((least, -self.upper, -self.slacks)) / self.steps
-            return terms.astype(np.float32)
+            terms[0] = (closeness * lower - self.margins) / self.steps
+            terms[1] = -self.upper / self.steps
+            terms[2] = -self.slacks / self.steps
+        return terms
 
     def bounds(
         self, queries: Numbers, products: NDArray[np.float32], factors: NDArray[np.float32]

@@ -176,6 +176,7 @@ class _Search:
         kept = estimates[live - start].astype(np.float64)
         one = np.zeros(len(live), np.int64)
         self.candidates.add(Bounded(one, live, kept + self._error, kept - self._error))
+        self.candidates.raise_thresholds()
 
 
 def _error(rows: Rows, queries: Queries, number: int) -> float:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 # The first block is small: nothing is known yet, and all of its rows are candidates. Each block is at
 # most so many times the one before.
-_FIRST_ROWS = 512
+_FIRST_PRODUCTS = 1 << 15
+_FIRST_ROWS_MIN, _FIRST_ROWS_MAX = 256, 1_024
 _GROWTH = 64
 # Rows of a block whose queries want to see different parts of it: more of them are in vain, the larger
 # it is.
@@ -34,18 +35,23 @@ class Reads:
     """The places that each query of a batch wants to see."""
 
     def __init__(self, wanted: Sequence[Sequence[Span]]) -> None:
-        """wanted: for each query, spans in ascending order that do not touch each other's rows"""
-        edges = sorted({edge for spans in wanted for span in spans for edge in span})
+        """wanted: for each query, spans in ascending order that do not touch each other's rows
+
+        shared: whether queries want to see different things; those that do not, say so by one list
+        """
+        self.shared = any(spans is not wanted[0] for spans in wanted)
+        distinct = wanted if self.shared else wanted[:1]
+        edges = sorted({edge for spans in distinct for span in spans for edge in span})
         self._edges = np.array(edges, np.int64)
-        seen = np.zeros((max(1, len(edges)), len(wanted)), np.int8)
-        for query, spans in enumerate(wanted):
+        seen = np.zeros((max(1, len(edges)), len(distinct)), np.int8)
+        for query, spans in enumerate(distinct):
             ends = np.array([span for span in spans if span[0] < span[1]], np.int64).reshape(-1, 2)
             # One span may begin where another ends.
             np.add.at(seen[:, query], np.searchsorted(self._edges, ends[:, 0]), 1)
             np.add.at(seen[:, query], np.searchsorted(self._edges, ends[:, 1]), -1)
         # Between one edge and the next each query sees everything or nothing.
-        self._seen = np.cumsum(seen, axis=0, dtype=np.int8)[:-1] > 0
-        self.shared = not bool((self._seen == self._seen[:, :1]).all())
+        own = np.cumsum(seen, axis=0, dtype=np.int8)[:-1] > 0
+        self._seen = own if self.shared else np.repeat(own, len(wanted), axis=1)
 
     def sees(self, places: Numbers, queries: Numbers) -> NDArray[np.bool_]:
         """Which of these pairs (m,) of a place and a query are wanted."""
@@ -62,7 +68,8 @@ class Reads:
             rows_max = min(rows_max, _SHARED_ROWS_MAX)
         packed = np.packbits(self._seen, axis=1)
         spans: list[Span] = []
-        size, wanted = 0, min(rows_max, _FIRST_ROWS)
+        first = max(_FIRST_ROWS_MIN, _FIRST_PRODUCTS // self._seen.shape[1])
+        size, wanted = 0, min(rows_max, _FIRST_ROWS_MAX, first)
         queries = 0
         for (start, stop), row in zip(self._pieces(), packed[self._seen.any(axis=1)], strict=True):
             own = int.from_bytes(row.tobytes())
