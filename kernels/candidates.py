@@ -79,6 +79,8 @@ class Candidates:
         if self._new:
             self._weigh()
         kept = self._kept
+        if len(self._ks) == 1:
+            return [None if self.given_up[0] else kept.numbers]
         ends = np.searchsorted(kept.queries, np.arange(1, len(self._ks)))
         rows: list[Numbers] = np.split(kept.numbers, ends)
         return [
@@ -90,19 +92,7 @@ class Candidates:
         """Raises thresholds to what is known now."""
         pairs = _joined([self._kept, *self._new])
         self._new, self._new_count = [], 0
-        # The best of each query first: its k-th is then where it begins, and k - 1.
-        order = np.argsort(-pairs.lowers)
-        if len(self._ks) > 1:
-            # A stable sort of such small numbers takes a tenth of what sorting by both at once does.
-            order = order[np.argsort(pairs.queries[order].astype(np.uint16), kind="stable")]
-        counts = np.bincount(pairs.queries, minlength=len(self._ks))
-        enough = (counts >= self._ks) & ~self.given_up
-        kth = np.cumsum(counts) - counts + self._ks - 1
-        thresholds = self.thresholds.copy()
-        thresholds[enough] = pairs.lowers[order[kth[enough]]]
-        self.thresholds = thresholds
-        reaching = pairs.uppers >= thresholds[pairs.queries]
-        pairs = _some(pairs, order[reaching[order]])
+        pairs = self._raised_for_one(pairs) if len(self._ks) == 1 else self._raised(pairs)
         for query, most in self._at_most.items():
             pairs = _cut(pairs, query, most)
         too_many = np.bincount(pairs.queries, minlength=len(self._ks)) > self._kept_max
@@ -111,6 +101,28 @@ class Candidates:
                 self.give_up(query)
             pairs = _some(pairs, ~self.given_up[pairs.queries])
         self._kept = pairs
+
+    def _raised_for_one(self, pairs: Bounded) -> Bounded:
+        """Raises the only threshold; returns who reaches it."""
+        at = len(pairs.lowers) - int(self._ks[0])
+        if at >= 0 and not self.given_up[0]:
+            self.thresholds = np.partition(pairs.lowers, at)[at : at + 1]
+        return _some(pairs, pairs.uppers >= self.thresholds[0])
+
+    def _raised(self, pairs: Bounded) -> Bounded:
+        """Raises all thresholds; returns who reaches them, by query."""
+        # The best of each query first: its k-th is then where it begins, and k - 1.
+        order = np.argsort(-pairs.lowers)
+        # A stable sort of such small numbers takes a tenth of what sorting by both at once does.
+        order = order[np.argsort(pairs.queries[order].astype(np.uint16), kind="stable")]
+        counts = np.bincount(pairs.queries, minlength=len(self._ks))
+        enough = (counts >= self._ks) & ~self.given_up
+        kth = np.cumsum(counts) - counts + self._ks - 1
+        thresholds = self.thresholds.copy()
+        thresholds[enough] = pairs.lowers[order[kth[enough]]]
+        self.thresholds = thresholds
+        reaching = pairs.uppers >= thresholds[pairs.queries]
+        return _some(pairs, order[reaching[order]])
 
 
 def _joined(pairs: Sequence[Bounded]) -> Bounded:
