@@ -12,7 +12,7 @@ from bench.engines.kept import kept
 from kernels.backend import Backend
 from kernels.centroids import Nearest, centroids_for, sampled_rows, train
 from kernels.code_backend import CodeBackend
-from kernels.codes import Codes, encode, frame_of
+from kernels.codes import Codes, codes_of, encode
 from kernels.errors import DeviceError
 from kernels.gpu.start import Startup, start_gpu
 from kernels.numpy_backend import NumpyBackend
@@ -41,11 +41,9 @@ class Way:
 
 def rows_of(vectors: Floats) -> Rows:
     """Rows with their codes, as a segment has them."""
-    count, dimension = vectors.shape
     norms = row_norms(vectors)
-    frame = frame_of(lambda start, stop: vectors[start:stop], count, dimension)
-    codes = Codes.of(encode(vectors, frame, "cosine"), "cosine", frame)
-    return Rows(vectors, norms, 0, count, None, *norm_bounds(norms), codes)
+    codes = codes_of(vectors, "cosine")
+    return Rows(vectors, norms, 0, len(vectors), None, *norm_bounds(norms), codes)
 
 
 def certified(backend: Backend, rows: Rows, metric: Metric, queries: Floats, k: int) -> list[Hits]:

@@ -9,10 +9,8 @@ ratio is that.
 """
 
 import argparse
-import threading
 import time
 from collections.abc import Sequence
-from typing import Self
 
 import numpy as np
 from rich.progress import Progress
@@ -20,6 +18,7 @@ from rich.progress import Progress
 from bench import arrivals
 from bench import dataset as datasets
 from bench.clients import writing
+from bench.looking import looking
 from bench.options import question
 from bench.record import Recording, recording
 from bench.target import Target, mean_recall, query, running, upserts
@@ -62,7 +61,8 @@ def main(arguments: Sequence[str]) -> None:
         written = list(upserts(some))
         address = target.server.address
         with writing(address, written, options.writes, options.seconds) as writer:
-            with _Builders(target) as builders:
+            builders = _Builders(target)
+            with looking(builders.look, _LOOK_SECONDS):
                 busy = _ask(target, bodies, options, "Writing")
             writes = writer.end()
         for latency, end in zip(busy.latency_ms, busy.answered_at, strict=True):
@@ -80,13 +80,16 @@ def main(arguments: Sequence[str]) -> None:
 
 
 class _Builders:
-    """Looks every few milliseconds whether a builder is at work."""
+    """When a builder was at work, as far as looks have seen it."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._ended = threading.Event()
         self._looks: list[tuple[float, bool]] = []
-        self._thread = threading.Thread(target=self._look)
+
+    def look(self) -> None:
+        """Looks once."""
+        # The worker is awake; whoever is beside it builds.
+        self._looks.append((time.perf_counter(), len(self._target.workers()) > 1))
 
     def worked_between(self, start: float, end: float) -> bool:
         """Whether one was seen, by the clock of time.perf_counter."""
@@ -96,19 +99,6 @@ class _Builders:
     def share(self) -> float:
         """Of the looks, those that saw one."""
         return sum(seen for _, seen in self._looks) / max(len(self._looks), 1)
-
-    def _look(self) -> None:
-        while not self._ended.wait(_LOOK_SECONDS):
-            # The worker is awake; whoever is beside it builds.
-            self._looks.append((time.perf_counter(), len(self._target.workers()) > 1))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
 
 
 def _ask(target: Target, bodies: list[bytes], options: argparse.Namespace, title: str) -> Traffic:

@@ -17,7 +17,6 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from rich.console import Console
 from rich.progress import track
 
 from bench import dataset as datasets
+from bench.looking import looking
 from bench.options import question
 from bench.record import Recording, recording
 from bench.target import INDEX, Target, connected, start, upserts
@@ -123,23 +123,18 @@ def _no_builders(target: Target) -> Iterator[None]:
 
     They die with it by themselves, but for one that was halted before it had asked for that.
     """
-    ended = threading.Event()
     halted: set[int] = set()
 
     def look() -> None:
-        while not ended.wait(_LOOK_SECONDS):
-            for pid in target.workers():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGSTOP)
-                    halted.add(pid)
+        for pid in target.workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                halted.add(pid)
 
-    thread = threading.Thread(target=look)
-    thread.start()
     try:
-        yield
+        with looking(look, _LOOK_SECONDS):
+            yield
     finally:
-        ended.set()
-        thread.join()
         for pid in halted:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

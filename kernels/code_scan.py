@@ -70,7 +70,7 @@ class CodeScan:
         self._coded = CodedQueries.of(queries, rows)
         self._products = products
         self._multiply = products.with_queries(self._coded.values)
-        self._reads = reads if reads is not None and reads.shared else None
+        self._reads = reads if reads is not None and reads.differ else None
         self._masks = {query: ask.mask for query, ask in enumerate(asks) if ask.mask is not None}
         self._weighed = self.candidates.thresholds
         self._weighed_terms = self._coded.thresholds(self._weighed)
@@ -86,6 +86,7 @@ class CodeScan:
 
     def bounds(self, block: Block, buffers: Buffers) -> Bounded:
         """The rows of one block that may be in the answers."""
+        assert block.queries is None or not self._added
         count = sum(stop - start for start, stop in block.spans)
         products, factors = self._room(buffers, count, block.queries)
         multiply = self._multiply

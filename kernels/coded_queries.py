@@ -24,7 +24,7 @@ Where it overflows to something that is no number, the row is kept.
 
 It is computed in float32, whose u is 2^-24. Factors, products and additions are off by a few u of their
 operands. 16 u of t |m| |k| and of itself in the slack cover m.k and the slack, 16 u of C beside C the
-first product, row by row, however much norms differ. Of the second, 16 u of g beside g do where h is
+first product, row by row, however much norms differ. Of the second, 32 u of g beside g do where h is
 never negative (euclidean), and elsewhere 16 u of the largest |h g / v|, the query's margin. Exact scores
 are float64 sums of d terms: what these round away is far below, but for what is said of the centre and
 of the query, which `floor` covers, with twice the margin.

@@ -130,6 +130,12 @@ def frame_of(
     return Frame(centre, rotation if turned < _ROTATED_SHARE_MAX * plain else None)
 
 
+def codes_of(vectors: NDArray[np.float32], metric: Metric) -> Codes:
+    """The codes of rows (m, d) in memory, in a frame of their own, as a builder chooses it."""
+    frame = frame_of(lambda start, stop: vectors[start:stop], *vectors.shape)
+    return Codes.of(encode(vectors, frame, metric), metric, frame)
+
+
 def encode(vectors: NDArray[np.float32], frame: Frame, metric: Metric) -> Encoded:
     """The codes of rows (m, d)."""
     count, dimension = vectors.shape

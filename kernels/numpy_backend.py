@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kernels.backend import NearBackend
 from kernels.bounds import EXACT_UNIT, TINY, UNIT, in_range, product_factor
-from kernels.candidates import Bounded, Candidates, rounded_down
+from kernels.candidates import Bounded, Candidates
 from kernels.errors import Interrupted
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
@@ -167,7 +167,7 @@ class _Search:
         first = start - self._rows.start
         if self._added is not None:
             estimates = estimates + self._added[first : first + len(estimates)]
-        threshold = rounded_down(float(self.candidates.thresholds[0]) - self._error)
+        threshold = _rounded_down(float(self.candidates.thresholds[0]) - self._error)
         found = np.flatnonzero(estimates >= threshold)
         if self._mask is not None:
             # Late: marking the estimates of all rows that are not asked for costs ten times this.
@@ -205,3 +205,10 @@ def _error(rows: Rows, queries: Queries, number: int) -> float:
         error += underflow + (dimension + 4) * EXACT_UNIT * (norm + largest) ** 2
     # The bound itself is a handful of float64 operations; a thousandth more covers them.
     return float(1.001 * error)
+
+
+def _rounded_down(value: float) -> np.float32:
+    """The float32 at or below a number: a threshold that loses no row."""
+    with np.errstate(over="ignore"):
+        near = np.float32(value)
+    return near if float(near) <= value else np.nextafter(near, np.float32(-np.inf))

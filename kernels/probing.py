@@ -235,11 +235,7 @@ class _Near:
 
 
 def _spans(taken: Numbers, starts: Numbers, ends: NDArray[np.uint32]) -> list[Span]:
-    """Where the codes of clusters lie, in the order of places, what touches joined."""
-    firsts, lasts = starts[taken], ends[taken].astype(np.int64)
-    some = firsts < lasts
-    firsts, lasts = np.sort(firsts[some]), np.sort(lasts[some])
-    apart = np.flatnonzero(firsts[1:] != lasts[:-1])
-    firsts = firsts[np.concatenate(([0], apart + 1))] if len(firsts) else firsts
-    lasts = lasts[np.concatenate((apart, [len(lasts) - 1]))] if len(lasts) else lasts
-    return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
+    """Where the codes of clusters lie, in the order of places."""
+    taken = np.sort(taken)
+    spans = zip(starts[taken].tolist(), ends[taken].tolist(), strict=True)
+    return [(first, last) for first, last in spans if first < last]

@@ -35,12 +35,12 @@ class Reads:
     """The places that each query of a batch wants to see."""
 
     def __init__(self, wanted: Sequence[Sequence[Span]]) -> None:
-        """wanted: for each query, spans in ascending order that do not touch each other's rows
+        """wanted: for each query, spans in ascending order, no place in two of them
 
-        shared: whether queries want to see different things; those that do not, say so by one list
+        differ: whether queries want to see different things
         """
-        self.shared = any(spans is not wanted[0] for spans in wanted)
-        distinct = wanted if self.shared else wanted[:1]
+        self.differ = any(spans != wanted[0] for spans in wanted)
+        distinct = wanted if self.differ else wanted[:1]
         edges = sorted({edge for spans in distinct for span in spans for edge in span})
         self._edges = np.array(edges, np.int64)
         seen = np.zeros((max(1, len(edges)), len(distinct)), np.int8)
@@ -51,7 +51,13 @@ class Reads:
             np.add.at(seen[:, query], np.searchsorted(self._edges, ends[:, 1]), -1)
         # Between one edge and the next each query sees everything or nothing.
         own = np.cumsum(seen, axis=0, dtype=np.int8)[:-1] > 0
-        self._seen = own if self.shared else np.repeat(own, len(wanted), axis=1)
+        self._seen = own if self.differ else np.repeat(own, len(wanted), axis=1)
+        # What lies between two edges, where anyone wants to see it, and who does, a bit for each query.
+        anyone = self._seen.any(axis=1)
+        pieces = np.stack((self._edges[:-1], self._edges[1:]), axis=1)[anyone]
+        self._pieces: list[Span] = [(start, stop) for start, stop in pieces.tolist()]
+        packed = np.packbits(self._seen[anyone], axis=1)
+        self._who = [int.from_bytes(row.tobytes()) for row in packed]
 
     def sees(self, places: Numbers, queries: Numbers) -> NDArray[np.bool_]:
         """Which of these pairs (m,) of a place and a query are wanted."""
@@ -60,19 +66,17 @@ class Reads:
 
     def spans(self) -> list[Span]:
         """What anyone wants to see, what touches joined."""
-        return _joined(self._pieces())
+        return _joined(self._pieces)
 
     def blocks(self, rows_max: int, products_max: int) -> Iterator[Block]:
         """Everything, so many rows and products at a time at most."""
-        if self.shared:
+        if self.differ:
             rows_max = min(rows_max, _SHARED_ROWS_MAX)
-        packed = np.packbits(self._seen, axis=1)
         spans: list[Span] = []
         first = max(_FIRST_ROWS_MIN, _FIRST_PRODUCTS // self._seen.shape[1])
         size, wanted = 0, min(rows_max, _FIRST_ROWS_MAX, first)
         queries = 0
-        for (start, stop), row in zip(self._pieces(), packed[self._seen.any(axis=1)], strict=True):
-            own = int.from_bytes(row.tobytes())
+        for (start, stop), own in zip(self._pieces, self._who, strict=True):
             while start < stop:
                 room = min(wanted, products_max // (queries | own).bit_count()) - size
                 if room <= 0:
@@ -90,16 +94,11 @@ class Reads:
 
     def _block(self, spans: list[Span]) -> Block:
         joined = _joined(spans)
-        if not self.shared:
+        if not self.differ:
             return Block(joined, None)
         first = int(np.searchsorted(self._edges, spans[0][0], side="right")) - 1
         last = int(np.searchsorted(self._edges, spans[-1][1]))
         return Block(joined, np.flatnonzero(self._seen[first:last].any(axis=0)))
-
-    def _pieces(self) -> list[Span]:
-        """What lies between two edges, where anyone wants to see it."""
-        edges = np.stack((self._edges[:-1], self._edges[1:]), axis=1)[self._seen.any(axis=1)]
-        return [(start, stop) for start, stop in edges.tolist()]
 
 
 def _joined(spans: Sequence[Span]) -> list[Span]:

@@ -14,7 +14,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from kernels.backend import Backend
 from kernels.code_scan import BLOCK_ROWS_MAX
-from kernels.codes import Codes, encode, frame_of
+from kernels.codes import codes_of
 from kernels.queries import Ask, Metric, Queries
 from kernels.rows import Rows, norm_bounds, row_norms
 from kernels.topk import search
@@ -108,8 +108,7 @@ class WideScan:
         random = np.random.default_rng(0)
         vectors = random.standard_normal((count, _WIDE_DIMENSION), np.float32)
         norms = row_norms(vectors)
-        frame = frame_of(lambda start, stop: vectors[start:stop], *vectors.shape)
-        codes = Codes.of(encode(vectors, frame, _METRIC), _METRIC, frame)
+        codes = codes_of(vectors, _METRIC)
         self._rows = Rows(vectors, norms, 0, count, None, *norm_bounds(norms), codes)
 
     def play(self, backend: Backend) -> None:

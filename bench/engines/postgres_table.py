@@ -8,7 +8,6 @@ import shutil
 import signal
 import struct
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from psycopg.pq import Format
 from psycopg.types import TypeInfo
 
 from bench.engines.engine import Floats, Missing, Numbers, Opened, padded, say_progress
+from bench.looking import looking
 
 _PROGRAMS = "programs"
 _INSTALLED = "pginstall18"
@@ -152,22 +152,15 @@ class _VectorDumper(Dumper):  # type: ignore[misc]  # has no types where it is n
 @contextmanager
 def _watched(folder: Path, rows: int) -> Iterator[None]:
     """Says what the server says of the index that it makes, while the body runs."""
-    ended = threading.Event()
+    with _connect(folder) as database:
 
-    def look() -> None:
-        with _connect(folder) as database:
-            while not ended.wait(_LOOK_SECONDS):
-                row = database.execute(_MAKING).fetchone()
-                if row is not None:
-                    say_progress(row[1] / rows, row[0])
+        def look() -> None:
+            row = database.execute(_MAKING).fetchone()
+            if row is not None:
+                say_progress(row[1] / rows, row[0])
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+        with looking(look, _LOOK_SECONDS):
+            yield
 
 
 def _register(database: "psycopg.Connection[Any]") -> None:

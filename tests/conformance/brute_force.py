@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kernels.backend import Backend
 from kernels.code_backend import CodeBackend
-from kernels.codes import Codes, encode, frame_of
+from kernels.codes import codes_of
 from kernels.exact import score
 from kernels.gpu.backend import GpuBackend
 from kernels.gpu.cupy_device import CupyDevice
@@ -78,12 +78,6 @@ def rows_of(
     stop = len(vectors) if stop is None else stop
     codes = None if coded is None else codes_of(vectors, coded)
     return Rows(vectors, norms, start, stop, bitmap, *norm_bounds(norms), codes)
-
-
-def codes_of(vectors: Vectors, metric: Metric = "cosine") -> Codes:
-    """The codes of rows, in the frame that a builder would choose."""
-    frame = frame_of(lambda first, last: vectors[first:last], *vectors.shape)
-    return Codes.of(encode(vectors, frame, metric), metric, frame)
 
 
 def brute_force(

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from kernels.code_backend import CodeBackend
 from kernels.code_scan import Buffers, CodeScan
 from kernels.coded_queries import codes_can_tell
-from kernels.codes import Codes, Frame, encode
+from kernels.codes import Codes, Frame, codes_of, encode
 from kernels.numpy_backend import NumpyBackend
 from kernels.products import Multiply, NumkongProducts, NumpyProducts, agree
 from kernels.queries import Ask, Metric, Queries
 from kernels.reads import Block
 from kernels.rotation import rotate, rotation_of
 from kernels.rows import Rows
-from tests.conformance.brute_force import METRICS, Vectors, brute_force, check, codes_of, rows_of
+from tests.conformance.brute_force import METRICS, Vectors, brute_force, check, rows_of
 
 every_metric = pytest.mark.parametrize("metric", METRICS)
 
@@ -36,7 +36,7 @@ NUMBERS = st.floats(-1e6, 1e6, width=32) | st.sampled_from(
     )
 )
 def test_codes_say_how_far_they_are_from_their_rows(vectors: Vectors) -> None:
-    frame = Frame(codes_of(vectors).frame.centre)
+    frame = Frame(codes_of(vectors, "cosine").frame.centre)
     coded = encode(vectors, frame, "dotproduct")
     if not np.isfinite(coded.limits.ratio):
         return
@@ -78,7 +78,7 @@ def test_bounds_hold_in_float_arithmetic(
     )
     vectors = ((vectors + offset) * scale).astype(np.float32)
     vectors[7] = vectors[8] = 0
-    centre = codes_of(vectors).frame.centre
+    centre = codes_of(vectors, "cosine").frame.centre
     asked = (vectors[3], random.standard_normal(24), centre, -1e-3 * vectors[3], np.zeros(24))[
         query
     ]
@@ -220,9 +220,9 @@ def test_a_rotation_keeps_products(dimension: int) -> None:
 
 def test_rows_with_a_few_large_dimensions_are_rotated() -> None:
     vectors = np.random.default_rng(4).standard_normal((500, 64)).astype(np.float32)
-    assert codes_of(vectors).frame.rotation is None
+    assert codes_of(vectors, "cosine").frame.rotation is None
     vectors[:, 7] *= 100
-    assert codes_of(vectors).frame.rotation is not None
+    assert codes_of(vectors, "cosine").frame.rotation is not None
 
 
 def test_numkong_multiplies_as_numpy_does() -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from storage.log_format import Position
+from tests.integration.bare_zygote import make_index
 from tests.integration.client import Client
 from tests.integration.command_line import CommandLine
 from torpor.local import LocalServer
@@ -67,6 +69,12 @@ def refusing(shared: Client) -> Client:
     sparse = control_pb2.VECTOR_TYPE_SPARSE
     shared.create("words", dimension=0, vector_type=sparse, metric=control_pb2.METRIC_DOTPRODUCT)
     return shared
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> tuple[Path, Position]:
+    """A folder with four rows in its log, and the log's end."""
+    return tmp_path, make_index(tmp_path)
 
 
 @pytest.fixture

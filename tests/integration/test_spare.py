@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from storage.log_format import Position
-from tests.integration.bare_zygote import BareZygote, answers, best, frame, make_index, query
+from tests.integration.bare_zygote import BareZygote, answers, best, frame, query
 from tests.integration.client import children, wait_until
 from tests.integration.client import zygote as zygote_of
 from tests.integration.conftest import Start
@@ -22,12 +22,6 @@ def zygote() -> Iterator[BareZygote]:
     with BareZygote(spares=1) as one:
         yield one
     assert one.process.returncode == 0
-
-
-@pytest.fixture
-def index(tmp_path: Path) -> tuple[Path, Position]:
-    """A folder with four rows in its log, and the log's end."""
-    return tmp_path, make_index(tmp_path)
 
 
 def test_a_spare_becomes_the_next_worker_and_another_takes_its_place(

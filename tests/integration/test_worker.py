@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage.log_format import Position
-from tests.integration.bare_zygote import BareZygote, answers, best, frame, make_index, query
+from tests.integration.bare_zygote import BareZygote, answers, best, frame, query
 from torpor.internal.v1 import frames_pb2 as frames
 
 
@@ -17,12 +17,6 @@ def zygote() -> Iterator[BareZygote]:
     with BareZygote() as one:
         yield one
     assert one.process.returncode == 0
-
-
-@pytest.fixture
-def index(tmp_path: Path) -> tuple[Path, Position]:
-    """A folder with four rows in its log, and the log's end."""
-    return tmp_path, make_index(tmp_path)
 
 
 def test_a_first_query_waits_for_the_worker_and_is_answered(
