@@ -154,9 +154,6 @@ def encode(vectors: NDArray[np.float32], frame: Frame, metric: Metric) -> Encode
             products = wide @ centre
             wide -= centre
             distances = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-            if metric == "cosine":
-                # A row of zeros has the score 0, wherever the centre is.
-                wide[norms == 0] = 0
             turned = frame.turned(wide).astype(np.float32)
             least = np.maximum(FINEST * np.maximum(norms, centre_norm), _SCALE_MIN)
             values[start:stop], scales, own = _encode_block(turned, least.astype(np.float32))
@@ -175,7 +172,7 @@ def _factors(
     wide = scales.astype(np.float64)
     match metric:
         case "cosine":
-            # The longest way from any other score than 0 for a row of zeros.
+            # Whatever its code, a row of zeros has the score 0.
             return np.stack((np.where(norms > 0, norms / wide, 1 / _SCALE_MIN), products / wide))
         case "euclidean":
             return np.stack((1 / wide, distances * distances / wide))

@@ -59,19 +59,19 @@ SPREADS = st.sampled_from([0, 3, 8])
 SCALES = st.sampled_from([1.0, 1e-12, 1e12])
 
 
-@every_metric
-@given(
+awkward = given(
     seed=st.integers(0, 2**32),
     offset=OFFSETS,
     spread=SPREADS,
     scale=SCALES,
     query=st.integers(0, 4),
 )
-@example(seed=1, offset=100.0, spread=8, scale=1e12, query=2)
-def test_bounds_hold_in_float_arithmetic(
+
+
+def made(
     metric: Metric, seed: int, offset: float, spread: int, scale: float, query: int
-) -> None:
-    """All rows' closeness lies between their bounds, but for one constant that moves no row."""
+) -> tuple[Rows, Queries] | None:
+    """300 rows and a query; None where codes cannot tell."""
     random = np.random.default_rng(seed)
     vectors = random.standard_normal((300, 24)) * 10.0 ** random.integers(
         -spread, spread + 1, (300, 1)
@@ -84,15 +84,29 @@ def test_bounds_hold_in_float_arithmetic(
     ]
     queries = Queries.of(np.asarray(asked, np.float32)[None], metric)
     rows = rows_of(vectors, coded=metric)
-    if not codes_can_tell(rows, queries).all():
+    return (rows, queries) if codes_can_tell(rows, queries).all() else None
+
+
+@every_metric
+@awkward
+@example(seed=1, offset=100.0, spread=8, scale=1e12, query=2)
+def test_bounds_hold_in_float_arithmetic(
+    metric: Metric, seed: int, offset: float, spread: int, scale: float, query: int
+) -> None:
+    """All rows' closeness lies between their bounds, but for one constant that moves no row."""
+    found = made(metric, seed, offset, spread, scale, query)
+    if found is None:
         return
+    rows, queries = found
+    vectors, codes = rows.vectors, rows.codes
+    assert codes is not None
     # Every row is kept when as many are asked for as there are.
     scan = CodeScan(rows, queries, [Ask(300)], NumkongProducts())
     _, numbers, uppers, lowers = scan.bounds(Block([(0, 300)], None), Buffers())
     wide, one = vectors.astype(np.longdouble)[numbers], queries.vectors[0].astype(np.longdouble)
     norm = np.sqrt((one * one).sum()) or np.longdouble(1)
     if metric == "euclidean":
-        away = one - centre
+        away = one - codes.frame.centre
         size = np.sqrt((away * away).sum())
         closeness = -((one - wide) ** 2).sum(axis=1) / (2 * size if size else 1)
     else:
@@ -101,6 +115,25 @@ def test_bounds_hold_in_float_arithmetic(
             norms = np.sqrt((wide * wide).sum(axis=1))
             closeness = np.divide(closeness, norms, out=np.zeros_like(norms), where=norms > 0)
     assert len(numbers) == 300 and (lowers - closeness).max() <= (uppers - closeness).min()
+
+
+@every_metric
+@awkward
+@example(seed=1, offset=100.0, spread=8, scale=1e12, query=2)
+def test_no_row_is_lost_whose_bound_reaches_the_threshold(
+    metric: Metric, seed: int, offset: float, spread: int, scale: float, query: int
+) -> None:
+    """What is told by one comparison in float32 is what the bounds say, or more."""
+    found = made(metric, seed, offset, spread, scale, query)
+    if found is None:
+        return
+    scan = CodeScan(*found, [Ask(300)], NumkongProducts())
+    block, buffers = Block([(0, 300)], None), Buffers()
+    _, numbers, uppers, _ = scan.bounds(block, buffers)
+    for least in np.sort(uppers)[::13]:
+        scan.candidates.thresholds = np.array([least])
+        reaching = scan.bounds(block, buffers).numbers
+        assert set(numbers[uppers >= least].tolist()) <= set(reaching.tolist())
 
 
 def shuffled(rows: Rows, random: np.random.Generator) -> Rows:
