@@ -75,16 +75,18 @@ class Nearest:
     def __init__(self, centroids: Vectors, metric: Metric) -> None:
         self._metric: Metric = metric
         self._centroids = centroids
-        self._all = _Compared(centroids, metric)
+        # Divided by the largest value, so that no square overflows; all by the same, to be compared.
+        scale = np.float32(np.abs(centroids).max(initial=0.0) or 1.0)
+        self._all = _Compared(centroids, metric, scale)
         self._groups: _Compared | None = None
         if len(centroids) > _FLAT_MAX:
             count = round(len(centroids) ** 0.5)
             with np.errstate(all="ignore"):
                 own = _k_means(centroids.copy(), count, metric)
                 group = Nearest(own, metric).of(centroids)
-            self._groups = _Compared(own, metric)
+            self._groups = _Compared(own, metric, scale)
             self._members = [np.flatnonzero(group == one) for one in range(count)]
-            self._compared = [_Compared(centroids[one], metric) for one in self._members]
+            self._compared = [_Compared(centroids[one], metric, scale) for one in self._members]
 
     def of(self, rows: Vectors) -> NDArray[np.int32]:
         """The number of the centroid that each row (n, d) is closest to, (n,)."""
@@ -123,11 +125,9 @@ class Nearest:
 
 
 class _Compared:
-    """Some centroids that rows are compared with."""
+    """Some centroids that rows are compared with; closeness is a `scale`th of what it is."""
 
-    def __init__(self, centroids: Vectors, metric: Metric) -> None:
-        # Divided by the largest value, so that no square overflows.
-        scale = np.float32(np.abs(centroids).max(initial=0.0) or 1.0)
+    def __init__(self, centroids: Vectors, metric: Metric, scale: np.float32) -> None:
         scaled = centroids / scale
         self._turned = np.ascontiguousarray(scaled.T)
         # Of |x - c|^2 all rows share |x|^2: x.c - |c|^2 / 2 is the larger the closer.

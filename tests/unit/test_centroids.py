@@ -10,9 +10,11 @@ from kernels.queries import Metric
 from tests.conformance.brute_force import METRICS
 
 
-def rows_around(points: int, count: int, dimension: int = 12) -> NDArray[np.float32]:
+def rows_around(
+    points: int, count: int, dimension: int = 12, apart: float = 10
+) -> NDArray[np.float32]:
     random = np.random.default_rng(points)
-    centres = 10 * random.standard_normal((points, dimension))
+    centres = apart * random.standard_normal((points, dimension))
     rows = centres[random.integers(points, size=count)] + random.standard_normal((count, dimension))
     return rows.astype(np.float32)
 
@@ -45,8 +47,11 @@ def test_a_row_belongs_to_the_centroid_that_is_closest(metric: Metric) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_among_many_centroids_nearly_every_row_finds_its_closest(metric: Metric) -> None:
-    rows = rows_around(200, 6_000)
+@pytest.mark.parametrize("apart", [10, 1], ids=["apart", "mixed"])
+def test_among_many_centroids_nearly_every_row_finds_its_closest(
+    metric: Metric, apart: float
+) -> None:
+    rows = rows_around(200, 6_000, apart=apart)
     points = train(rows.copy(), centroids._FLAT_MAX + 200, metric)
     found = Nearest(points, metric).of(rows)
     assert (found == closest(rows, points, metric)).mean() > 0.95
