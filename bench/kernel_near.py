@@ -1,16 +1,17 @@
 """Torpor's approximate way, laid as a merge lays rows and searched as a worker does: and its time."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.kernel_ways import Way, clustered
+from kernels.bit_codes import BitCodes, BitQuery
 from kernels.code_backend import CodeBackend
 from kernels.numpy_backend import NumpyBackend
 from kernels.probing import Effort, search_near
-from kernels.products import Multiply, Products, fastest
+from kernels.products import Count, NumkongProducts, fastest
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 from storage.limits import EXACT_CODE_BYTES_MAX
@@ -41,8 +42,8 @@ class Approximate:
             whole = time.perf_counter() - began
             yield {
                 "closeness of centroids": 1e3 * watched.centroids,
-                "products of codes": 1e3 * watched.products.seconds,
-                "bounds and selection": 1e3 * (watched.scan - watched.products.seconds),
+                "products of bits": 1e3 * watched.products.seconds,
+                "estimates and selection": 1e3 * (watched.scan - watched.products.seconds),
                 "rerank and the rest": 1e3 * (whole - watched.centroids - watched.scan),
             }
 
@@ -62,10 +63,10 @@ def approximate_way(rows: Rows) -> tuple[Way, Approximate] | None:
 
 
 class _Watched(CodeBackend):
-    """Counts the seconds of the last search: of centroids, of the scan, and of products in the scan."""
+    """Counts the seconds of the last search: of centroids, of estimates, and of products for these."""
 
     def __init__(self) -> None:
-        self.products = _WatchedProducts(fastest())
+        self.products = _WatchedProducts()
         self.centroids = self.scan = 0.0
         super().__init__(self.products, NumpyBackend(1))
 
@@ -76,34 +77,26 @@ class _Watched(CodeBackend):
         self.products.seconds = 0.0
         return found
 
-    def survivors_in(
-        self,
-        rows: Rows,
-        wanted: Sequence[Sequence[tuple[int, int]]],
-        queries: Queries,
-        asks: Sequence[Ask],
-        keep_going: Callable[[], bool],
-    ) -> list[Numbers | None]:
+    def likely(
+        self, query: BitQuery, codes: BitCodes, places: Numbers, closeness: Floats, k: int
+    ) -> Numbers:
         began = time.perf_counter()
-        found = super().survivors_in(rows, wanted, queries, asks, keep_going)
+        found = super().likely(query, codes, places, closeness, k)
         self.scan = time.perf_counter() - began
         return found
 
 
-class _WatchedProducts:
-    """Counts the seconds in which codes are multiplied."""
+class _WatchedProducts(NumkongProducts):
+    """Counts the seconds in which bits are counted."""
 
-    def __init__(self, products: Products) -> None:
-        self.name = products.name
-        self.seconds = 0.0
-        self._products = products
+    seconds = 0.0
 
-    def with_queries(self, queries: NDArray[np.int8]) -> Multiply:
-        multiply = self._products.with_queries(queries)
+    def with_planes(self, planes: NDArray[np.uint8]) -> Count:
+        count = super().with_planes(planes)
 
-        def watched(codes: NDArray[np.int8], out: Floats, scratch: NDArray[np.int32]) -> None:
+        def watched(bits: NDArray[np.uint8], out: NDArray[np.uint32]) -> None:
             began = time.perf_counter()
-            multiply(codes, out, scratch)
+            count(bits, out)
             self.seconds += time.perf_counter() - began
 
         return watched

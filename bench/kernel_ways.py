@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bench.engines.engine import Missing, Peer, smallest_effort
 from bench.engines.kept import kept
 from kernels.backend import Backend
+from kernels.bit_codes import BitCodes, encode_bits, record_bytes
 from kernels.centroids import Nearest, centroids_for, sampled_rows, train
 from kernels.code_backend import CodeBackend
 from kernels.codes import Codes, codes_of, encode
@@ -131,7 +132,7 @@ def clustered(rows: Rows) -> tuple[Rows, Clusters]:
     count, dimension = rows.vectors.shape
     assert rows.codes is not None
     sample = rows.vectors[sampled_rows(count, dimension)]
-    centroids = train(sample, centroids_for(count), "cosine")
+    centroids = train(sample, centroids_for(count, dimension), "cosine")
     nearest = Nearest(centroids, "cosine")
     closest = np.empty(count, np.int32)
     for start in range(0, count, _CHUNK_ROWS):
@@ -153,7 +154,15 @@ def clustered(rows: Rows) -> tuple[Rows, Clusters]:
     norms = row_norms(centroids)
     coded = Codes.of(encode(centroids, codes.frame, "cosine"), "cosine", codes.frame)
     points = Rows(centroids, norms, 0, len(centroids), None, *norm_bounds(norms), coded)
-    return replace(rows, codes=laid), Clusters(0, count, ends, order, places, points)
+    bits = np.empty((count, record_bytes(dimension)), np.uint8)
+    for start in range(0, count, _CHUNK_ROWS):
+        own = order[start : start + _CHUNK_ROWS]
+        around = centroids[closest[own]]
+        bits[start : start + len(own)] = encode_bits(
+            rows.vectors[own], around, codes.frame, "cosine"
+        )
+    near = Clusters(0, count, ends, order, places, points, BitCodes(bits, codes.frame))
+    return replace(rows, codes=laid), near
 
 
 def _bare(vectors: Floats) -> Find:

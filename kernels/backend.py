@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.bit_codes import BitCodes, BitQuery
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 
@@ -49,7 +50,7 @@ class Backend(Protocol):
 
 
 class NearBackend(Backend, Protocol):
-    """Searches among the codes of some clusters as well."""
+    """Searches near centroids as well."""
 
     def closeness(self, rows: Rows, queries: Queries) -> list[NDArray[np.float32] | None]:
         """For each query, the estimated closeness of all rows, (n,), larger is closer.
@@ -57,15 +58,15 @@ class NearBackend(Backend, Protocol):
         The same on every machine. None where the arithmetic is out of its range.
         """
 
-    def survivors_in(
+    def likely(
         self,
-        rows: Rows,
-        wanted: Sequence[Sequence[tuple[int, int]]],
-        queries: Queries,
-        asks: Sequence[Ask],
-        keep_going: Callable[[], bool],
-    ) -> list[NDArray[np.int64] | None]:
-        """As `survivors`, of the rows whose codes a query wants to see; None where codes cannot tell.
+        query: BitQuery,
+        codes: BitCodes,
+        places: NDArray[np.int64],
+        closeness: NDArray[np.float32],
+        k: int,
+    ) -> NDArray[np.int64]:
+        """Which of the rows at `places` (m,) are likely to be the k closest, by position; ascending.
 
-        wanted: for each query, spans (first place, place behind the last) of codes of rows start..stop
+        closeness: (m,) that of each one's centroid
         """

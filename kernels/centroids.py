@@ -22,34 +22,36 @@ Vectors = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
 # Centroids for n rows: so many times the square root of n.
-_CENTROIDS_FACTOR = 4
-# Rows of the sample for each centroid. More, and more rounds, were no better.
-_SAMPLED_ROWS = 16
-_SAMPLE_BYTES_MAX = 96 << 20
-_ROUNDS = 3
+_CENTROIDS_FACTOR = 12
+# Rows of the sample for each centroid, where it has room for them.
+_SAMPLED_ROWS = 11
+_SAMPLED_ROWS_MIN = 4
+_SAMPLE_BYTES_MAX = 384 << 20
+_ROUNDS = 4
 # Up to here a row is compared with each centroid; beyond, with those of the groups it is closest to.
 _FLAT_MAX = 512
-_GROUPS_LOOKED_AT = 6
+_GROUPS_LOOKED_AT = 5
 # Rows compared at once: (rows, groups) products and the rows gathered by group stay within 32 MiB.
 _BLOCK_VALUES = 1 << 22
 _BLOCK_ROWS_MAX = 8_192
 _SEED = 1
 
 
-def centroids_for(rows: int) -> int:
+def centroids_for(rows: int, dimension: int) -> int:
     """How many centroids so many rows are to have."""
-    return max(1, min(rows, round(_CENTROIDS_FACTOR * math.sqrt(rows))))
+    wanted = round(_CENTROIDS_FACTOR * math.sqrt(rows))
+    return max(1, min(rows, wanted, _sample_rows_max(dimension) // _SAMPLED_ROWS_MIN))
 
 
-def outgrown(centroids: int, rows: int) -> bool:
+def outgrown(centroids: int, rows: int, dimension: int) -> bool:
     """Whether a namespace has come to have more than twice the rows that its centroids are for."""
-    return centroids_for(rows) > 2**0.5 * centroids + 1
+    return centroids_for(rows, dimension) > 2**0.5 * centroids + 1
 
 
 def sampled_rows(rows: int, dimension: int) -> Numbers:
     """Which of so many rows centroids are trained on, ascending."""
-    wanted = _SAMPLED_ROWS * centroids_for(rows)
-    wanted = min(rows, max(centroids_for(rows), min(wanted, _SAMPLE_BYTES_MAX // (4 * dimension))))
+    wanted = _SAMPLED_ROWS * centroids_for(rows, dimension)
+    wanted = min(rows, wanted, _sample_rows_max(dimension))
     random = np.random.default_rng(_SEED)
     return np.sort(random.choice(rows, wanted, replace=False))
 
@@ -140,6 +142,10 @@ class _Compared:
         if self._offsets is not None:
             products -= self._offsets
         return products
+
+
+def _sample_rows_max(dimension: int) -> int:
+    return max(_SAMPLED_ROWS_MIN, _SAMPLE_BYTES_MAX // (4 * dimension))
 
 
 def _make_units(sample: Vectors) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.backend import Backend, NearBackend
+from kernels.bit_codes import BLOCK_ROWS, BitCodes, BitQuery, likely
 from kernels.code_scan import (
     BLOCK_ROWS_MAX,
     GATHERED_VALUES,
@@ -23,14 +24,19 @@ from kernels.coded_queries import CodedQueries, codes_can_tell
 from kernels.errors import Interrupted
 from kernels.products import Products
 from kernels.queries import Ask, Queries
-from kernels.reads import Block, Reads, Span
 from kernels.rows import Rows
 
 _BLOCK_ROWS_MIN = 256
+# The first block is small: nothing is known yet, and all of its rows are candidates. Each block is at
+# most so many times the one before.
+_FIRST_PRODUCTS = 1 << 15
+_FIRST_ROWS_MIN, _FIRST_ROWS_MAX = 256, 1_024
+_GROWTH = 64
 # So few rows are scored at once.
-_EXACT_ROWS_MAX = 128
+_EXACT_ROWS_MAX = 256
 
 Numbers = NDArray[np.int64]
+Span = tuple[int, int]
 
 
 class CodeBackend:
@@ -58,8 +64,7 @@ class CodeBackend:
         keep_going: Callable[[], bool],
     ) -> list[Numbers | None]:
         """See Backend."""
-        everything = [[(rows.start, rows.stop)]] * len(asks)
-        found = self.survivors_in(rows, everything, queries, asks, keep_going)
+        found = self._by_codes(rows, queries, asks, keep_going)
         unsure = [number for number, one in enumerate(found) if one is None]
         if unsure:
             again = self._rows_backend.survivors(
@@ -67,37 +72,6 @@ class CodeBackend:
             )
             for number, one in zip(unsure, again, strict=True):
                 found[number] = one
-        return found
-
-    def survivors_in(
-        self,
-        rows: Rows,
-        wanted: Sequence[Sequence[Span]],
-        queries: Queries,
-        asks: Sequence[Ask],
-        keep_going: Callable[[], bool],
-    ) -> list[Numbers | None]:
-        """See NearBackend."""
-        found: list[Numbers | None] = [None] * len(asks)
-        able = np.flatnonzero(codes_can_tell(rows, queries)).tolist()
-        if not able:
-            return found
-        reads = Reads([wanted[n] for n in able])
-        spans = reads.spans()
-        if rows.codes is not None and rows.codes.ahead is not None:
-            for span in spans:
-                rows.codes.ahead(*span)
-        own_asks = [asks[n] for n in able]
-        scan = CodeScan(rows, queries.some(able), own_asks, self._products, reads)
-        total = sum(stop - start for start, stop in spans)
-        share = max(_BLOCK_ROWS_MIN, -(-total // len(self._buffers)))
-        blocks = reads.blocks(min(BLOCK_ROWS_MAX, share), PRODUCTS_MAX)
-        for at_once in _in_turns(blocks, len(self._buffers)):
-            if not keep_going():
-                raise Interrupted
-            self._work(scan, at_once)
-        for number, one in zip(able, scan.candidates.result(), strict=True):
-            found[number] = one
         return found
 
     def survivors_among(
@@ -147,23 +121,78 @@ class CodeBackend:
                 found[number] = one
         return found
 
-    def _work(self, scan: CodeScan, blocks: list[Block]) -> None:
+    def likely(
+        self,
+        query: BitQuery,
+        codes: BitCodes,
+        places: Numbers,
+        closeness: NDArray[np.float32],
+        k: int,
+    ) -> Numbers:
+        """See NearBackend."""
+        count = self._products.with_planes(query.planes)
+        uppers, lowers = np.empty((2, len(places)), np.float32)
+        buffers = self._buffers[0].bits
+        for start in range(0, len(places), BLOCK_ROWS):
+            own = slice(start, min(start + BLOCK_ROWS, len(places)))
+            records = buffers.gathered(codes.records, places[own])
+            sums = buffers.sums[: len(records)]
+            uppers[own], lowers[own] = query.estimate(records, count, sums, closeness[own])
+        return likely(uppers, lowers, k)
+
+    def _by_codes(
+        self,
+        rows: Rows,
+        queries: Queries,
+        asks: Sequence[Ask],
+        keep_going: Callable[[], bool],
+    ) -> list[Numbers | None]:
+        """What `survivors` are by codes; None where codes cannot tell."""
+        found: list[Numbers | None] = [None] * len(asks)
+        able = np.flatnonzero(codes_can_tell(rows, queries)).tolist()
+        if not able:
+            return found
+        if rows.codes is not None and rows.codes.ahead is not None:
+            rows.codes.ahead(rows.start, rows.stop)
+        own_asks = [asks[n] for n in able]
+        scan = CodeScan(rows, queries.some(able), own_asks, self._products)
+        for at_once in _in_turns(self._blocks(rows, len(able)), len(self._buffers)):
+            if not keep_going():
+                raise Interrupted
+            self._work(scan, at_once)
+        for number, one in zip(able, scan.candidates.result(), strict=True):
+            found[number] = one
+        return found
+
+    def _blocks(self, rows: Rows, queries: int) -> Iterator[Span]:
+        """Everything, so many rows and products at a time at most."""
+        share = max(_BLOCK_ROWS_MIN, -(-(rows.stop - rows.start) // len(self._buffers)))
+        most = min(BLOCK_ROWS_MAX, share, PRODUCTS_MAX // queries)
+        size = min(most, _FIRST_ROWS_MAX, max(_FIRST_ROWS_MIN, _FIRST_PRODUCTS // queries))
+        start = rows.start
+        while start < rows.stop:
+            stop = min(start + size, rows.stop)
+            yield start, stop
+            start, size = stop, min(most, _GROWTH * size)
+
+    def _work(self, scan: CodeScan, blocks: list[Span]) -> None:
         """Several blocks, each by a thread of its own."""
         scan.candidates.raise_thresholds()
         work = list(zip(blocks, self._buffers, strict=False))
         others = [
-            self._pool.submit(scan.bounds, block, buffers)
+            self._pool.submit(scan.bounds, *block, buffers)
             for block, buffers in work[1:]
             if self._pool is not None
         ]
-        scan.candidates.add(scan.bounds(*work[0]))
+        block, buffers = work[0]
+        scan.candidates.add(scan.bounds(*block, buffers))
         for other in others:
             scan.candidates.add(other.result())
 
 
-def _in_turns(blocks: Iterator[Block], threads: int) -> Iterator[list[Block]]:
+def _in_turns(blocks: Iterator[Span], threads: int) -> Iterator[list[Span]]:
     """One block alone, then as many at a time as there are threads."""
-    at_once: list[Block] = []
+    at_once: list[Span] = []
     for number, block in enumerate(blocks):
         at_once.append(block)
         if number == 0 or len(at_once) == threads:

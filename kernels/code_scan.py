@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.bit_codes import BitBuffers
 from kernels.bounds import UNIT
 from kernels.candidates import NOTHING, Bounded, Candidates
 from kernels.coded_queries import CodedQueries, closeness_max
 from kernels.products import Products
 from kernels.queries import Ask, Queries
-from kernels.reads import Block, Reads
 from kernels.rows import Rows
 
 # Products of a block of rows with all queries, and as many thresholds: 1 MiB, which stays in the cache.
@@ -37,6 +37,7 @@ class Buffers:
         self.within = np.empty(PRODUCTS_MAX, np.bool_)
         self.factors = np.ones((3, BLOCK_ROWS_MAX), np.float32)
         self.gathered = np.empty(GATHERED_VALUES, np.int8)
+        self.bits = BitBuffers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,7 @@ class CodeScan:
         queries: Queries,
         asks: Sequence[Ask],
         products: Products,
-        reads: Reads | None = None,
     ) -> None:
-        """With `reads`, a query finds only what it wants to see."""
         assert rows.codes is not None
         self.candidates = Candidates(
             [ask.k for ask in asks],
@@ -68,9 +67,7 @@ class CodeScan:
         self._rows = rows
         self._codes = rows.codes
         self._coded = CodedQueries.of(queries, rows)
-        self._products = products
         self._multiply = products.with_queries(self._coded.values)
-        self._reads = reads if reads is not None and reads.differ else None
         self._masks = {query: ask.mask for query, ask in enumerate(asks) if ask.mask is not None}
         self._weighed = self.candidates.thresholds
         self._weighed_terms = self._coded.thresholds(self._weighed)
@@ -84,29 +81,14 @@ class CodeScan:
             else:
                 self.candidates.give_up(query)
 
-    def bounds(self, block: Block, buffers: Buffers) -> Bounded:
-        """The rows of one block that may be in the answers."""
-        assert block.queries is None or not self._added
-        count = sum(stop - start for start, stop in block.spans)
-        products, factors = self._room(buffers, count, block.queries)
-        multiply = self._multiply
-        if block.queries is not None:
-            multiply = self._products.with_queries(self._coded.values[block.queries])
-        firsts, shifts = [], []
-        first = 0
-        for start, stop in block.spans:
-            own = slice(first, first + stop - start)
-            multiply(self._codes.values[start:stop], products[own], buffers.sums)
-            factors[:2, own] = self._codes.factors[:, start:stop]
-            firsts.append(first)
-            shifts.append(start - first)
-            first = own.stop
-
-        def rows_of(found: Numbers) -> Numbers:
-            span = np.searchsorted(firsts, found, side="right") - 1
-            return self._codes.rows_at(found + np.array(shifts)[span])
-
-        return self._reaching(products, factors, rows_of, buffers, block.queries)
+    def bounds(self, start: int, stop: int, buffers: Buffers) -> Bounded:
+        """The rows of one block of codes that may be in the answers."""
+        products, factors = self._room(buffers, stop - start)
+        self._multiply(self._codes.values[start:stop], products, buffers.sums)
+        factors[:2] = self._codes.factors[:, start:stop]
+        return self._reaching(
+            products, factors, lambda found: self._codes.rows_at(found + start), buffers
+        )
 
     def bounds_of_rows(self, numbers: Numbers, buffers: Buffers) -> Bounded:
         """The same for single rows."""
@@ -115,16 +97,16 @@ class CodeScan:
         gathered = buffers.gathered[: len(numbers) * width].reshape(-1, width)
         # Without `mode` numpy copies once more, to be safe from errors in the middle.
         np.take(self._codes.values, places, axis=0, out=gathered, mode="clip")
-        products, factors = self._room(buffers, len(numbers), None)
+        products, factors = self._room(buffers, len(numbers))
         self._multiply(gathered, products, buffers.sums)
         np.take(self._codes.factors, places, axis=1, out=factors[:2], mode="clip")
         return self._reaching(products, factors, lambda found: numbers[found], buffers)
 
     def _room(
-        self, buffers: Buffers, count: int, some: Numbers | None
+        self, buffers: Buffers, count: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Room for the products (m, b) and the factors (3, m) of so many rows; the last factor is 1."""
-        width = len(self._coded.values if some is None else some)
+        width = len(self._coded.values)
         products = buffers.products[: count * width].reshape(count, width)
         return products, buffers.factors[:, :count]
 
@@ -134,17 +116,12 @@ class CodeScan:
         factors: NDArray[np.float32],
         rows_of: Callable[[Numbers], Numbers],
         buffers: Buffers,
-        some: Numbers | None = None,
     ) -> Bounded:
-        """The pairs whose products reach the thresholds.
-
-        rows_of: says which rows a block has; some: the queries that products are of, None for all
-        """
+        """The pairs whose products reach the thresholds; `rows_of` says which rows a block has."""
         shape = products.shape
         thresholds = buffers.thresholds[: products.size].reshape(shape)
         with np.errstate(over="ignore", invalid="ignore"):
-            terms = self._terms() if some is None else self._terms()[:, some]
-            np.matmul(factors.T, terms, out=thresholds)
+            np.matmul(factors.T, self._terms(), out=thresholds)
             for query, added in self._added.items():
                 own = added.uppers[rows_of(np.arange(shape[0])) - self._rows.start]
                 thresholds[:, query] -= own * factors[0] / np.float32(self._coded.steps[query])
@@ -157,8 +134,6 @@ class CodeScan:
         if not len(found):
             return NOTHING
         at, queries = np.divmod(found, shape[1])
-        if some is not None:
-            queries = some[queries]
         numbers = rows_of(at)
         # Late: marking all rows that are not asked for costs ten times this.
         keep = self._asked_for(queries, numbers)
@@ -181,8 +156,6 @@ class CodeScan:
     def _asked_for(self, queries: Numbers, numbers: Numbers) -> NDArray[np.bool_]:
         """Which pairs are of a live row that the query asks for."""
         keep = self._rows.alive(numbers)
-        if self._reads is not None:
-            keep &= self._reads.sees(self._codes.places_of(numbers), queries)
         for query, mask in self._masks.items():
             own = np.flatnonzero(queries == query)
             keep[own] &= mask[numbers[own] - self._rows.start]

@@ -76,15 +76,15 @@ class CodedQueries:
         dimension = queries.vectors.shape[1]
         centre = codes.frame.centre.astype(np.float64)
         square = float(centre @ centre)
-        rest, scales, rates = _split(queries, centre, square)
+        rest, scales, rates = split(queries, centre, square)
         turned = codes.frame.turned(rest)
         steps = np.maximum(np.abs(turned).max(axis=1) / LARGEST, FINEST)
         values = np.rint(turned / steps[:, None])
         lost = turned - values * steps[:, None]
         rest_norms = np.sqrt((rest * rest).sum(axis=1))
         # What float64 rounds away in splitting and turning is a part in 10^15 of what was split.
-        split = 1e-14 * (1 + np.abs(rates) * np.sqrt(square))
-        lost_norms = np.sqrt((lost * lost).sum(axis=1)) * (1 + 1e-12) + split
+        unsplit = 1e-14 * (1 + np.abs(rates) * np.sqrt(square))
+        lost_norms = np.sqrt((lost * lost).sum(axis=1)) * (1 + 1e-12) + unsplit
         reach = np.sqrt((values * values).sum(axis=1)) * steps * codes.limits.length
         slacks = rest_norms * codes.limits.ratio + lost_norms * codes.limits.length
         slacks = slacks * (1 + 2 * _ROUNDING) + _ROUNDING * reach
@@ -124,7 +124,7 @@ class CodedQueries:
         return uppers, lowers - self.floor[queries]
 
 
-def _split(queries: Queries, centre: Values, square: float) -> tuple[Values, Values, Values]:
+def split(queries: Queries, centre: Values, square: float) -> tuple[Values, Values, Values]:
     """The rests p (b, d), what queries were divided by, and g, (b,) each."""
     wide = queries.vectors.astype(np.float64)
     if queries.metric == "euclidean":

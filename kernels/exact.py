@@ -66,6 +66,9 @@ def best(
 
 def score_rows(rows: Rows, numbers: RowNumbers, queries: Queries, number: int, ask: Ask) -> Scores:
     """The scores of single rows for one query, with what the ask adds."""
+    if rows.ahead is not None:
+        for row in numbers.tolist():
+            rows.ahead(row, row + 1)
     scores = score(rows.vectors[numbers], queries.vectors[number], queries.metric)
     return scores if ask.added is None else scores + ask.added[numbers - rows.start]
 

@@ -1,4 +1,4 @@
-"""Exact inner products of int8 vectors: fast by numkong, anywhere by numpy.
+"""Exact inner products of int8 vectors, and of bits: fast by numkong, anywhere by numpy.
 
 Both give the same numbers, so that whatever is decided on them does not depend on the machine: the sums
 are integers, rounded to float32 once where they pass 2^24.
@@ -20,6 +20,8 @@ else:
 
 log = logging.getLogger(__name__)
 
+# count(bits (m, w) uint8, out (m, p) uint32): how many ones each row shares with each of p planes.
+Count = Callable[[NDArray[np.uint8], NDArray[np.uint32]], None]
 # multiply(codes (m, d) int8, out (m, b) float32 without gaps, scratch of at least m * b int32)
 Multiply = Callable[[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]], None]
 
@@ -36,6 +38,9 @@ class Products(Protocol):
 
     def with_queries(self, queries: NDArray[np.int8]) -> Multiply:
         """What multiplies rows of codes with queries (b, d), any number of times, from any thread."""
+
+    def with_planes(self, planes: NDArray[np.uint8]) -> Count:
+        """The same for rows of bits and planes (p, w) of bits, w a multiple of 4."""
 
 
 class NumkongProducts:
@@ -60,6 +65,16 @@ class NumkongProducts:
 
         return multiply
 
+    def with_planes(self, planes: NDArray[np.uint8]) -> Count:
+        packed = numkong.dots_pack(planes, dtype="uint1")
+
+        def count(bits: NDArray[np.uint8], out: NDArray[np.uint32]) -> None:
+            if len(bits):
+                tensor = numkong.from_pointer(out.ctypes.data, out.shape, "uint32", owner=out)
+                numkong.dots_packed(bits, packed, out=tensor)
+
+        return count
+
 
 class NumpyProducts:
     """By numpy, in floating point that holds the sums exactly."""
@@ -80,6 +95,16 @@ class NumpyProducts:
                 np.matmul(block, wide.T, out=out[start : start + step], casting="same_kind")
 
         return multiply
+
+    def with_planes(self, planes: NDArray[np.uint8]) -> Count:
+        wide = planes.view(np.uint32)
+
+        def count(bits: NDArray[np.uint8], out: NDArray[np.uint32]) -> None:
+            own = bits.view(np.uint32)
+            for number, plane in enumerate(wide):
+                np.bitwise_count(own & plane).sum(axis=1, dtype=np.uint32, out=out[:, number])
+
+        return count
 
 
 def fastest() -> Products:
@@ -107,6 +132,13 @@ def agree(one: Products, other: Products) -> bool:
                 products.with_queries(queries)(codes, out, scratch)
             if not np.array_equal(*found):
                 return False
+    for width in (4, 48, 60, 192):
+        bits = random.integers(0, 256, (70, width + 8), dtype=np.uint8)[:, :width]
+        counts = np.empty((2, len(bits), 4), np.uint32)
+        for products, own in zip((one, other), counts, strict=True):
+            products.with_planes(np.ascontiguousarray(bits[:4]))(bits, own)
+        if not np.array_equal(*counts):
+            return False
     return True
 
 

@@ -1,5 +1,6 @@
 """The rows that are searched."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ class Rows:
     dead: bitmap over all n rows, bit r % 8 of byte r // 8 set for a row that is no more; or None
     norm_min, norm_max: bounds of `norms` over the slice or more, zero norms left out of the minimum
     codes: the codes of all n rows, or None
+    ahead: is told which rows are about to be scored one by one, None where they are in memory
     """
 
     vectors: NDArray[np.float32]
@@ -31,6 +33,7 @@ class Rows:
     norm_min: float
     norm_max: float
     codes: Codes | None = None
+    ahead: Callable[[int, int], None] | None = None
 
     def alive(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of `rows` are not dead."""

@@ -42,14 +42,6 @@ def hash_ids(namespace: bytes, ids: Iterable[bytes]) -> NDArray[np.uint64]:
     return np.frombuffer(digests, "<u8")
 
 
-# What scans and probes read beside codes: a few bytes a row, from all over the file.
-_BESIDE_CODES = (
-    Section.CODE_FACTORS,
-    Section.CODE_ORDER,
-    Section.CENTROID_CODES,
-)
-
-
 class Segment:
     """An open segment: views of a map, no descriptor."""
 
@@ -156,6 +148,10 @@ class Segment:
         """How codes lie by centroid, None where they lie by row."""
         if Section.CENTROID_NORMS not in self._sections:
             return None
+        # Every query that looks near centroids compares with all of them.
+        for kind in (Section.CENTROID_CODES, Section.CENTROID_FACTORS):
+            if not is_cached(self._view, self._sections[kind][0]):
+                read_ahead(self._view, *self._sections[kind])
         shape = (-1, self.dimension)
         return StoredClusters(
             self._array(Section.CODE_ORDER, "<u4"),
@@ -168,21 +164,30 @@ class Segment:
             self._array(Section.CENTROID_NORMS, "<f4"),
         )
 
-    def codes_ahead(self) -> Callable[[int, int], None] | None:
-        """What has the disk read the codes from one place to another; None if they are in memory.
+    def bit_codes(self) -> NDArray[np.uint8] | None:
+        """The one-bit codes (n, w) at all places, None where there are none."""
+        if Section.BIT_CODES not in self._sections:
+            return None
+        return self._array(Section.BIT_CODES, "u1").reshape(self.rows, -1)
 
-        What goes with codes is read at once.
-        """
-        offset, length = self._sections[Section.CODES]
+    def ahead(self, *kinds: Section) -> Callable[[int, int], None] | None:
+        """What has the disk read sections from one place to another; None if they are in memory."""
+        offset, length = self._sections[kinds[0]]
         if is_cached(self._view, offset) and is_cached(self._view, offset + length // 2):
             return None
-        for kind in _BESIDE_CODES:
-            if kind in self._sections:
-                read_ahead(self._view, *self._sections[kind])
-        width = self.dimension
-        return lambda first, last: read_ahead(
-            self._view, offset + first * width, (last - first) * width
-        )
+        columns: list[tuple[int, int]] = []
+        for kind in kinds:
+            offset, length = self._sections[kind]
+            # Factors are two rows of numbers.
+            lines = 2 if kind == Section.CODE_FACTORS else 1
+            width = length // lines // self.rows
+            columns += [(offset + line * length // lines, width) for line in range(lines)]
+
+        def read(first: int, last: int) -> None:
+            for offset, width in columns:
+                read_ahead(self._view, offset + first * width, (last - first) * width)
+
+        return read
 
     def postings(
         self,

@@ -51,12 +51,14 @@ of 64 and are optional: a reader asks for those it knows.
     34    CODE_FACTORS      2 x n float32 (kernels/coded_queries.py)
     35    CENTROID_FACTORS  2 x m float32, as those of rows
     36    CENTROID_NORMS    m float32
+    37    BIT_CODES         n x w bytes, each row as a bit a dimension (kernels/bit_codes.py); zeros in
+                            namespaces without centroids
 
 Sections 1, 2, 14, 17 and 34 are absent in a sparse index (d is 0), section 13 where no row has
 metadata, sections 18 to 23 where no row has sparse values, section 24 where codes are not rotated,
-sections 27 to 32, 35 and 36 where no namespace has centroids. Where there are centroids, sections 14
-and 34 are in the order of 27: by namespace, in one that has centroids by these, then by row. All else
-stays in the order of rows.
+sections 27 to 32 and 35 to 37 where no namespace has centroids, section 37 where d is small. Where there
+are centroids, sections 14, 34 and 37 are in the order of 27: by namespace, in one that has centroids by
+these, then by row. All else stays in the order of rows.
 
 Format 1 has none beyond 12. Formats 2 and 3 have codes that are no longer of use, and other sections
 that went with them: their rows are searched without.
@@ -114,6 +116,7 @@ class Section(IntEnum):
     CODE_FACTORS = 34
     CENTROID_FACTORS = 35
     CENTROID_NORMS = 36
+    BIT_CODES = 37
 
 
 # What a block is in format 1.

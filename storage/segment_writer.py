@@ -34,6 +34,7 @@ Chunk = bytes | memoryview
 Content = tuple[Section, int, Callable[[], Iterable[Chunk]]]
 # Of m rows: values (m, d) and factors (2, m), see StoredCodes.
 CodeBlock = tuple[NDArray[np.int8], NDArray[np.float32]]
+BitCodes = tuple[int, Callable[[int, int], NDArray[np.uint8]]]
 Postings = tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.uint32], NDArray[np.float32]]
 
 
@@ -89,6 +90,9 @@ class RowSource(Protocol):
 
     def codes(self, start: int, stop: int) -> CodeBlock:
         """The codes at places start..stop."""
+
+    def bit_codes(self) -> BitCodes | None:
+        """The bytes of a row's one-bit code, and says those at places; None for none."""
 
     def code_limits(self) -> NDArray[np.float32]:
         """What holds for all codes that were asked for, (2,)."""
@@ -197,6 +201,7 @@ def _dense_sections(source: RowSource) -> list[Content]:
             else []
         ),
         *_cluster_sections(source.clusters()),
+        *_bit_section(count, source.bit_codes()),
     ]
 
 
@@ -216,6 +221,13 @@ def _cluster_sections(clusters: StoredClusters | None) -> list[Content]:
     return [
         (kind, array.nbytes, functools.partial(_whole, array)) for kind, array in arrays.items()
     ]
+
+
+def _bit_section(count: int, codes: BitCodes | None) -> list[Content]:
+    if codes is None:
+        return []
+    size, at = codes
+    return [(Section.BIT_CODES, size * count, lambda: (at(a, b).data for a, b in _spans(count)))]
 
 
 def _whole(array: NDArray[Any]) -> Iterable[Chunk]:

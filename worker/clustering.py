@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.bit_codes import encode_bits, record_bytes
 from kernels.centroids import Nearest, centroids_for, outgrown, sampled_rows, train
 from kernels.codes import Frame, encode
 from kernels.queries import Metric
@@ -77,17 +78,40 @@ def clusters_of(
     )
 
 
+def bits_of(
+    source: Clustered,
+    clusters: StoredClusters,
+    start: int,
+    stop: int,
+    metric: Metric,
+    frame: Frame,
+) -> NDArray[np.uint8]:
+    """The one-bit codes at places start..stop; zeros where no centroids are."""
+    found = np.zeros((stop - start, record_bytes(source.dimension)), np.uint8)
+    closest = np.searchsorted(clusters.ends, np.arange(start, stop), side="right")
+    first = 0
+    for namespace, last in clusters.clustered.astype(np.int64).tolist():
+        # Places before the namespace come before its first centroid's end as well.
+        begins = max(0, namespace - start)
+        own = begins + np.flatnonzero((closest[begins:] >= first) & (closest[begins:] < last))
+        if len(own):
+            vectors = source.vectors_of(clusters.order[start:stop][own].astype(np.int64))
+            found[own] = encode_bits(vectors, clusters.centroids[closest[own]], frame, metric)
+        first = last
+    return found
+
+
 def _around(
     source: Clustered, namespace: Named, metric: Metric
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """The centroids of a namespace, and the number of the one that each of its rows is closest to."""
     first, count = namespace.first, namespace.second - namespace.first
     known = source.known(namespace)
-    if known is not None and not outgrown(len(known.centroids), count):
+    if known is not None and not outgrown(len(known.centroids), count, source.dimension):
         centroids, closest = known
     else:
         sample = source.vectors_of(first + sampled_rows(count, source.dimension))
-        centroids = train(sample, centroids_for(count), metric)
+        centroids = train(sample, centroids_for(count, source.dimension), metric)
         closest = np.full(count, -1, np.int32)
     unknown = np.flatnonzero(closest < 0)
     nearest = Nearest(centroids, metric)

@@ -1,5 +1,6 @@
 """A segment with what is dead of it, as a reader sees it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import cast
@@ -7,6 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.bit_codes import BitCodes
 from kernels.codes import Codes, Frame, Limits
 from kernels.probing import Clusters
 from kernels.queries import Metric
@@ -16,7 +18,7 @@ from storage.columns import Columns
 from storage.columns_writer import make_columns
 from storage.filters import Filter
 from storage.segment import Segment
-from storage.segment_format import StoredClusters
+from storage.segment_format import Section, StoredClusters
 from worker.selection import Mask, RowList, Selection
 
 
@@ -57,7 +59,9 @@ class Part:
         """A slice as kernels search it."""
         one = self.segment
         bounds = (one.norm_min, one.norm_max)
-        return Rows(one.vectors, one.norms, start, stop, self.dead, *bounds, self.codes)
+        return Rows(
+            one.vectors, one.norms, start, stop, self.dead, *bounds, self.codes, self._ahead
+        )
 
     def select(self, one: Filter, start: int, stop: int) -> tuple[RowList | None, Mask | None]:
         """The rows of a slice that match, dead ones included: listed, or as a mask over the slice."""
@@ -109,11 +113,24 @@ class Part:
         vectors, norms = stored.centroids[own], stored.norms[own]
         bounds = norm_bounds(norms)
         centroids = Rows(vectors, norms, 0, len(norms), None, *bounds, coded)
-        return Clusters(start, stop, stored.ends[own], stored.order, stored.places, centroids)
+        ends = stored.ends[own]
+        return Clusters(start, stop, ends, stored.order, stored.places, centroids, self._bits)
 
     @cached_property
     def _clusters(self) -> StoredClusters | None:
         return self.segment.clusters()
+
+    @cached_property
+    def _bits(self) -> BitCodes | None:
+        stored = self.segment.bit_codes()
+        if stored is None or self.codes is None:
+            return None
+        ahead = self.segment.ahead(Section.BIT_CODES, Section.CODE_ORDER)
+        return BitCodes(stored, self.codes.frame, ahead)
+
+    @cached_property
+    def _ahead(self) -> Callable[[int, int], None] | None:
+        return self.segment.ahead(Section.VECTORS) if self.segment.dimension else None
 
     @cached_property
     def codes(self) -> Codes | None:
@@ -123,11 +140,12 @@ class Part:
         frame = Frame(stored.centre, stored.rotation)
         limits = Limits(*stored.limits.tolist())
         metric = cast("Metric", stored.metric)
-        ahead = self.segment.codes_ahead()
-        codes = Codes(stored.values, stored.factors, metric, frame, limits, ahead=ahead)
-        if self._clusters is None:
-            return codes
-        return replace(codes, order=self._clusters.order, places=self._clusters.places)
+        codes = Codes(stored.values, stored.factors, metric, frame, limits)
+        read = [Section.CODES, Section.CODE_FACTORS]
+        if self._clusters is not None:
+            read.append(Section.CODE_ORDER)
+            codes = replace(codes, order=self._clusters.order, places=self._clusters.places)
+        return replace(codes, ahead=self.segment.ahead(*read))
 
     @cached_property
     def _postings(self) -> Postings | None:

@@ -13,6 +13,7 @@ import numpy as np
 from google.protobuf.struct_pb2 import Struct
 
 from kernels.backend import Backend
+from kernels.bit_codes import DIMENSION_MIN
 from kernels.code_scan import BLOCK_ROWS_MAX
 from kernels.codes import codes_of
 from kernels.queries import Ask, Metric, Queries
@@ -32,7 +33,8 @@ from worker.serve import HEADER, Closed, Frames, Worker
 
 _FOLDER = Path("/rehearsal")
 _METRIC: Metric = "cosine"
-_DIMENSION = 16
+# From here on rows have one-bit codes.
+_DIMENSION = DIMENSION_MIN
 _ROWS = 64
 _ROWS_IN_LOG = 8
 _TOP_K = 10

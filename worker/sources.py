@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import codes
+from kernels.bit_codes import DIMENSION_MIN, record_bytes
 from kernels.queries import Metric
 from kernels.rows import norm_bounds
 from kernels.sparse import postings_of
 from storage.name_table import Named
 from storage.segment import Segment, hash_ids
 from storage.segment_format import Section, StoredClusters
-from storage.segment_writer import CodeBlock, Postings
+from storage.segment_writer import BitCodes, CodeBlock, Postings
 from worker import sparse
-from worker.clustering import Known, clusters_of
+from worker.clustering import Known, bits_of, clusters_of
 from worker.part import Part
 from worker.tail import Tail
 from worker.view import View
@@ -110,6 +111,9 @@ class TailRows:
         found = codes.encode(self.vectors(start, stop), self._frame, self.metric)
         self._limits = self._limits.joined(found.limits)
         return found.values, found.factors
+
+    def bit_codes(self) -> None:
+        return None
 
     def code_limits(self) -> NDArray[np.float32]:
         return np.array(self._limits, np.float32)
@@ -255,6 +259,14 @@ class MergedRows:
             values[places], factors[:, places] = own.values, own.factors
             self._limits = self._limits.joined(own.limits)
         return values, factors
+
+    def bit_codes(self) -> BitCodes | None:
+        clusters = self._clusters
+        if clusters is None or self.dimension < DIMENSION_MIN:
+            return None
+        return record_bytes(self.dimension), lambda start, stop: bits_of(
+            *(self, clusters, start, stop, self.metric, self._frame)
+        )
 
     def code_limits(self) -> NDArray[np.float32]:
         return np.array(self._limits, np.float32)

@@ -18,10 +18,9 @@ from kernels.codes import Codes, Frame, codes_of, encode
 from kernels.numpy_backend import NumpyBackend
 from kernels.products import Multiply, NumkongProducts, NumpyProducts, agree
 from kernels.queries import Ask, Metric, Queries
-from kernels.reads import Block
 from kernels.rotation import rotate, rotation_of
 from kernels.rows import Rows
-from tests.conformance.brute_force import METRICS, Vectors, brute_force, check, rows_of
+from tests.conformance.brute_force import METRICS, Vectors, check, rows_of
 
 every_metric = pytest.mark.parametrize("metric", METRICS)
 
@@ -102,7 +101,7 @@ def test_bounds_hold_in_float_arithmetic(
     assert codes is not None
     # Every row is kept when as many are asked for as there are.
     scan = CodeScan(rows, queries, [Ask(300)], NumkongProducts())
-    _, numbers, uppers, lowers = scan.bounds(Block([(0, 300)], None), Buffers())
+    _, numbers, uppers, lowers = scan.bounds(0, 300, Buffers())
     wide, one = vectors.astype(np.longdouble)[numbers], queries.vectors[0].astype(np.longdouble)
     norm = np.sqrt((one * one).sum()) or np.longdouble(1)
     if metric == "euclidean":
@@ -128,11 +127,11 @@ def test_no_row_is_lost_whose_bound_reaches_the_threshold(
     if found is None:
         return
     scan = CodeScan(*found, [Ask(300)], NumkongProducts())
-    block, buffers = Block([(0, 300)], None), Buffers()
-    _, numbers, uppers, _ = scan.bounds(block, buffers)
+    buffers = Buffers()
+    _, numbers, uppers, _ = scan.bounds(0, 300, buffers)
     for least in np.sort(uppers)[::13]:
         scan.candidates.thresholds = np.array([least])
-        reaching = scan.bounds(block, buffers).numbers
+        reaching = scan.bounds(0, 300, buffers).numbers
         assert set(numbers[uppers >= least].tolist()) <= set(reaching.tolist())
 
 
@@ -173,6 +172,13 @@ def as_they_are(vectors: Vectors) -> Vectors:
     return vectors
 
 
+class NoFallback(NumpyBackend):
+    """Is never needed."""
+
+    def survivors(self, *_: object) -> list[NDArray[np.int64] | None]:
+        raise AssertionError("codes could not tell")
+
+
 @every_metric
 @pytest.mark.parametrize("change", [as_they_are, far, lopsided, uneven], ids=lambda f: f.__name__)
 def test_codes_alone_find_the_answer_among_few_rows(
@@ -185,8 +191,8 @@ def test_codes_alone_find_the_answer_among_few_rows(
     vectors = change((made / 12).astype(np.float32))
     rows = rows_of(vectors, coded=metric)
     queries = Queries.of(vectors[:50] + np.float32(0.01), metric)
-    backend = CodeBackend(NumkongProducts(), NumpyBackend())
-    found = backend.survivors_in(rows, [[(0, 8_000)]] * 50, queries, [Ask(10)] * 50, lambda: True)
+    backend = CodeBackend(NumkongProducts(), NoFallback())
+    found = backend.survivors(rows, queries, [Ask(10)] * 50, lambda: True)
     assert max(len(one) if one is not None else len(vectors) for one in found) < 800
     check("codes by numkong", rows, queries.vectors, [10] * 50, metric)
 
@@ -209,27 +215,6 @@ def test_many_short_rows_are_gathered(metric: Metric, dimension: int) -> None:
     rows = rows_of(vectors, coded=metric)
     ask = Ask(10, np.flatnonzero(random.random(120_000) < 0.6))
     check("codes by numkong", rows, vectors[:1], [ask], metric)
-
-
-@every_metric
-def test_rows_that_are_asked_for_in_spans_are_those_that_are_found(metric: Metric) -> None:
-    random = np.random.default_rng(6)
-    vectors = random.standard_normal((6_000, 16)).astype(np.float32)
-    rows = shuffled(rows_of(vectors, dead=set(range(0, 6_000, 7)), coded=metric), random)
-    assert rows.codes is not None and rows.codes.order is not None
-    spans = [(0, 0), (17, 18), (100, 4_000), (5_000, 5_900)]
-    inside = np.concatenate([rows.codes.order[start:stop] for start, stop in spans])
-    queries = Queries.of(random.standard_normal((3, 16)).astype(np.float32), metric)
-    asks = [Ask(10), Ask(10, None, random.random(6_000) < 0.1), Ask(5_000)]
-    backend = CodeBackend(NumkongProducts(), NumpyBackend())
-    found = backend.survivors_in(rows, [spans] * 3, queries, asks, lambda: True)
-    for number, (one, ask) in enumerate(zip(found, asks, strict=True)):
-        allowed = np.zeros(6_000, np.bool_)
-        allowed[inside] = True if ask.mask is None else ask.mask[inside]
-        listed = Ask(ask.k, np.flatnonzero(allowed))
-        assert one is not None and allowed[one].all() and rows.alive(one).all()
-        best = brute_force(rows, queries.vectors[number], listed, metric)
-        assert set(best.rows.tolist()) <= set(one.tolist())
 
 
 @every_metric

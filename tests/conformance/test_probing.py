@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from kernels.bit_codes import DIMENSION_MIN, BitCodes, encode_bits, record_bytes
 from kernels.centroids import Nearest, train
 from kernels.code_backend import CodeBackend
 from kernels.codes import Codes, encode, frame_of
@@ -13,7 +12,6 @@ from kernels.numpy_backend import NumpyBackend
 from kernels.probing import Clusters, Effort, Found, search_near
 from kernels.products import NumkongProducts, NumpyProducts, Products
 from kernels.queries import Ask, Metric, Queries
-from kernels.reads import Reads
 from kernels.rows import Rows, norm_bounds, row_norms
 from tests.conformance.brute_force import METRICS, Vectors, brute_force, rows_of
 
@@ -26,6 +24,10 @@ VECTORS = (CENTRES[RANDOM.integers(60, size=COUNT)] + RANDOM.standard_normal((CO
 QUERIES = (CENTRES[RANDOM.integers(60, size=12)] + RANDOM.standard_normal((12, 24))).astype(
     np.float32
 )
+# So wide that rows have one-bit codes: rows of few dimensions, with noise in many.
+TURN = np.linalg.qr(RANDOM.standard_normal((160, 24)))[0].T
+WIDE = (VECTORS @ TURN + 0.1 * RANDOM.standard_normal((COUNT, 160))).astype(np.float32)
+WIDE_QUERIES = (QUERIES @ TURN).astype(np.float32)
 PRODUCTS: list[Products] = [NumpyProducts(), NumkongProducts()]
 
 
@@ -47,12 +49,19 @@ def clustered(
         vectors, plain.norms, START, STOP, plain.dead, plain.norm_min, plain.norm_max, codes
     )
     norms = row_norms(points)
-    own = encode(points, frame, metric)
+    coded = encode(points, frame, metric)
     centroids = Rows(
-        *(points, norms, 0, len(points), None, *norm_bounds(norms)), Codes.of(own, metric, frame)
+        *(points, norms, 0, len(points), None, *norm_bounds(norms)), Codes.of(coded, metric, frame)
     )
     ends = (START + np.cumsum(np.bincount(closest, minlength=len(points)))).astype(np.uint32)
-    return rows, Clusters(START, STOP, ends, order, places, centroids)
+    bits = None
+    if vectors.shape[1] >= DIMENSION_MIN:
+        records = np.zeros((len(vectors), record_bytes(vectors.shape[1])), np.uint8)
+        own = order[START:STOP]
+        around = points[closest[own - START]]
+        records[START:STOP] = encode_bits(vectors[own], around, frame, metric)
+        bits = BitCodes(records, frame)
+    return rows, Clusters(START, STOP, ends, order, places, centroids, bits)
 
 
 def near(
@@ -64,7 +73,8 @@ def near(
     products: Products = PRODUCTS[0],
 ) -> list[Found]:
     backend = CodeBackend(products, NumpyBackend())
-    queries = Queries.of(QUERIES[: len(asks)], metric)
+    asked = QUERIES if rows.vectors.shape[1] == QUERIES.shape[1] else WIDE_QUERIES
+    queries = Queries.of(asked[: len(asks)], metric)
     return search_near(backend, rows, clusters, queries, asks, [effort] * len(asks), lambda: True)
 
 
@@ -87,17 +97,20 @@ def test_with_all_clusters_taken_an_answer_is_exact_and_says_so(
 
 
 @pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("wide", [False, True], ids=["codes", "one-bit codes"])
 def test_near_answers_are_mostly_right_the_same_everywhere_and_scored_exactly(
-    metric: Metric,
+    metric: Metric, wide: bool
 ) -> None:
-    rows, clusters = clustered(VECTORS, metric)
+    dead = set(range(START, STOP, 7))
+    rows, clusters = clustered(WIDE if wide else VECTORS, metric, dead=dead)
+    asked = WIDE_QUERIES if wide else QUERIES
     asks = [Ask(10)] * len(QUERIES)
     both = [near(rows, clusters, metric, asks, Effort(), products) for products in PRODUCTS]
     shared = 0
     for number, (found, other) in enumerate(zip(*both, strict=True)):
         same(found.hits.rows, other.hits.rows)
         assert not found.exact
-        every = brute_force(rows, QUERIES[number], Ask(STOP - START), metric)
+        every = brute_force(rows, asked[number], Ask(STOP - START), metric)
         known = dict(zip(every.rows.tolist(), every.scores.tolist(), strict=True))
         assert [known[row] for row in found.hits.rows.tolist()] == found.hits.scores.tolist()
         shared += len(set(found.hits.rows.tolist()) & set(every.rows[:10].tolist()))
@@ -106,16 +119,18 @@ def test_near_answers_are_mostly_right_the_same_everywhere_and_scored_exactly(
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
 @pytest.mark.parametrize("against", [False, True], ids=["random", "far from the query"])
-def test_a_filter_finds_what_it_allows(share: float, against: bool) -> None:
-    rows, clusters = clustered(VECTORS, "euclidean")
+@pytest.mark.parametrize("wide", [False, True], ids=["codes", "one-bit codes"])
+def test_a_filter_finds_what_it_allows(share: float, against: bool, wide: bool) -> None:
+    vectors, asked = (WIDE, WIDE_QUERIES) if wide else (VECTORS, QUERIES)
+    rows, clusters = clustered(vectors, "euclidean")
     count = STOP - START
     shared = total = 0
-    for number, query in enumerate(QUERIES):
+    for number, query in enumerate(asked):
         mask = np.random.default_rng(number).random(count) < share
         if against:
-            far = ((VECTORS[START:STOP] - query) ** 2).sum(axis=1)
+            far = ((vectors[START:STOP] - query) ** 2).sum(axis=1)
             mask = far >= np.quantile(far, 1 - share)
-        queries = Queries.of(QUERIES[number : number + 1], "euclidean")
+        queries = Queries.of(asked[number : number + 1], "euclidean")
         (found,) = search_near(
             CodeBackend(PRODUCTS[0], NumpyBackend()),
             *(rows, clusters, queries, [Ask(10, None, mask)], [Effort()], lambda: True),
@@ -178,7 +193,7 @@ def test_with_every_row_dead_nothing_is_found() -> None:
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("products", PRODUCTS, ids=lambda one: one.name)
 @pytest.mark.parametrize("threads", [1, 3])
-def test_queries_that_share_what_is_read_find_what_each_finds_alone(
+def test_queries_find_together_what_each_finds_alone(
     metric: Metric, products: Products, threads: int
 ) -> None:
     rows, clusters = clustered(VECTORS, metric, dead=set(range(START, STOP, 5)))
@@ -207,37 +222,3 @@ def test_queries_that_share_what_is_read_find_what_each_finds_alone(
         np.testing.assert_array_equal(together.hits.scores, alone.hits.scores)
         assert together.exact == alone.exact
     backend.close()
-
-
-@given(
-    wanted=st.lists(
-        st.lists(st.integers(0, 40), max_size=8, unique=True).map(
-            lambda edges: list(zip(sorted(edges)[::2], sorted(edges)[1::2], strict=False))
-        ),
-        min_size=1,
-        max_size=5,
-    ),
-    rows_max=st.integers(1, 50),
-    products_max=st.integers(5, 60),
-)
-def test_blocks_hold_what_each_query_wants_to_see(
-    wanted: list[list[tuple[int, int]]], rows_max: int, products_max: int
-) -> None:
-    reads = Reads(wanted)
-    sees = np.zeros((len(wanted), 40), np.bool_)
-    for own, spans in zip(sees, wanted, strict=True):
-        for start, stop in spans:
-            own[start:stop] = True
-    read = np.zeros_like(sees)
-    for block in reads.blocks(rows_max, products_max):
-        places = np.concatenate([np.arange(*span) for span in block.spans])
-        queries = np.arange(len(wanted)) if block.queries is None else block.queries
-        assert len(places) <= rows_max and len(places) * len(queries) <= products_max
-        assert sees[:, places].any(axis=0).all() and sees[queries][:, places].any(axis=1).all()
-        assert not read[np.ix_(queries, places)].any()
-        read[np.ix_(queries, places)] = True
-    assert read[sees].all()
-    places, queries = np.meshgrid(np.flatnonzero(sees.any(axis=0)), np.arange(len(wanted)))
-    found = reads.sees(places.ravel(), queries.ravel())
-    np.testing.assert_array_equal(found, sees[queries.ravel(), places.ravel()])
-    assert sum(stop - start for start, stop in reads.spans()) == sees.any(axis=0).sum()

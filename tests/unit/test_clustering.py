@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kernels.bit_codes import encode_bits
 from kernels.centroids import centroids_for
 from kernels.codes import encode
 from storage import manifest as manifests
@@ -84,7 +85,7 @@ def test_rows_stay_where_they_are_and_their_codes_lie_by_centroid(folder: Path) 
         start, stop = segment.namespace_rows(name)
         clusters = part.clusters(start, stop)
         assert clusters is not None
-        assert len(clusters.ends) == centroids_for(rows) and clusters.ends[-1] == stop
+        assert len(clusters.ends) == centroids_for(rows, DIMENSION) and clusters.ends[-1] == stop
         np.testing.assert_array_equal(
             np.sort(codes.order[start:stop]), np.arange(start, stop, dtype=np.uint32)
         )
@@ -95,6 +96,31 @@ def test_rows_stay_where_they_are_and_their_codes_lie_by_centroid(folder: Path) 
     few = segment.namespace_rows(b"few")
     assert part.clusters(*few) is None
     np.testing.assert_array_equal(codes.order[slice(*few)], np.arange(*few))
+
+
+def test_rows_around_centroids_have_one_bit_codes_where_there_are_dimensions_enough(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (part,) = merged(folder)
+    assert part.segment.bit_codes() is None
+    monkeypatch.setattr("worker.sources.DIMENSION_MIN", DIMENSION)
+    (part,) = merged(folder)
+    part.segment.verify()
+    assert part.codes is not None and part.codes.order is not None
+    for name in (b"", b"more"):
+        start, stop = part.segment.namespace_rows(name)
+        clusters = part.clusters(start, stop)
+        assert clusters is not None and clusters.bits is not None
+        rows = part.codes.order[start:stop].astype(np.int64)
+        expected = encode_bits(
+            part.segment.vectors[rows],
+            clusters.centroids.vectors[clusters.closest(rows)],
+            part.codes.frame,
+            "euclidean",
+        )
+        np.testing.assert_array_equal(clusters.bits.records[start:stop], expected)
+    stored = part.segment.bit_codes()
+    assert stored is not None and not stored[slice(*part.segment.namespace_rows(b"few"))].any()
 
 
 def test_centroids_are_kept_while_they_fit_and_made_anew_when_outgrown(folder: Path) -> None:
