@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from kernels.errors import Interrupted
 from kernels.queries import Ask, Metric, Queries
-from kernels.rows import Rows
+from kernels.rows import Rows, stretches
 
 # float64 values gathered at once: 4 MiB, at any number of rows.
 _BLOCK_VALUES = 1 << 19
+
+# A disk is asked for what lies so close together, in rows, at once.
+_GAP_MAX = 4
 
 Scores = NDArray[np.float64]
 RowNumbers = NDArray[np.int64]
@@ -67,8 +70,8 @@ def best(
 def score_rows(rows: Rows, numbers: RowNumbers, queries: Queries, number: int, ask: Ask) -> Scores:
     """The scores of single rows for one query, with what the ask adds."""
     if rows.ahead is not None:
-        for row in numbers.tolist():
-            rows.ahead(row, row + 1)
+        for stretch in stretches(np.sort(numbers), _GAP_MAX):
+            rows.ahead(*stretch)
     scores = score(rows.vectors[numbers], queries.vectors[number], queries.metric)
     return scores if ask.added is None else scores + ask.added[numbers - rows.start]
 

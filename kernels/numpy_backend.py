@@ -116,6 +116,8 @@ class _Scan:
         count, units = stop - start, self._units
         # At most SCORE_VALUES / _BLOCK_ROWS_MIN queries fit; `topk.search` never passes more.
         scores = buffer[: len(units) * count].reshape(len(units), count)
+        if self._rows.ahead is not None:
+            self._rows.ahead(start, stop)
         block = self._rows.vectors[start:stop]
         if len(units) <= _SINGLE_QUERIES_MAX:
             step = max(1, _SINGLE_VALUES // block.shape[1])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from kernels.backend import NearBackend
 from kernels.bit_codes import BitCodes, BitQuery
 from kernels.queries import Ask, Queries, RowMask
-from kernels.rows import Rows
+from kernels.rows import Rows, stretches
 from kernels.topk import Hits, search
 
 Numbers = NDArray[np.int64]
@@ -132,9 +132,9 @@ class _Near:
         places, around, every = self._look(ask.mask, asked / count, enough, closeness)
         bits = None if every else self.clusters.bits
         codes = self.rows.codes if bits is None else bits
-        if codes is not None and codes.ahead is not None and len(places):
-            for stretch in np.split(places, np.flatnonzero(np.diff(places) > _GAP_MAX) + 1):
-                codes.ahead(int(stretch[0]), int(stretch[-1]) + 1)
+        if codes is not None and codes.ahead is not None:
+            for stretch in stretches(places, _GAP_MAX):
+                codes.ahead(*stretch)
         if bits is not None:
             coded = BitQuery.of(self.query, bits.frame)
             places = places[self.backend.likely(coded, bits, places, around, ask.k)]

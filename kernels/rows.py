@@ -1,6 +1,6 @@
 """The rows that are searched."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ class Rows:
     dead: bitmap over all n rows, bit r % 8 of byte r // 8 set for a row that is no more; or None
     norm_min, norm_max: bounds of `norms` over the slice or more, zero norms left out of the minimum
     codes: the codes of all n rows, or None
-    ahead: is told which rows are about to be scored one by one, None where they are in memory
+    ahead: is told which rows are about to be read, None where they are in memory
     """
 
     vectors: NDArray[np.float32]
@@ -45,6 +45,15 @@ class Rows:
     def live(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of `rows` that are not dead, in the same order."""
         return rows if self.dead is None else rows[self.alive(rows)]
+
+
+def stretches(numbers: NDArray[np.int64], gap_max: int) -> Iterator[tuple[int, int]]:
+    """From where to where ascending numbers reach, those joined that are at most so far apart."""
+    if len(numbers):
+        breaks = np.flatnonzero(np.diff(numbers) > gap_max)
+        firsts = numbers[np.concatenate(([0], breaks + 1))]
+        lasts = numbers[np.append(breaks, len(numbers) - 1)] + 1
+        yield from zip(firsts.tolist(), lasts.tolist(), strict=True)
 
 
 def row_norms(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

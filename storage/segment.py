@@ -20,7 +20,7 @@ from storage.errors import DataLoss, FormatTooNew
 from storage.files import Files, missing
 from storage.manifest import SegmentEntry
 from storage.name_table import NameTable
-from storage.read_ahead import is_cached, read_ahead
+from storage.read_ahead import PAGE_BYTES, is_cached, read_ahead, read_singly
 from storage.segment_format import (
     BLOCK_BYTES_1,
     FORMAT,
@@ -42,6 +42,33 @@ def hash_ids(namespace: bytes, ids: Iterable[bytes]) -> NDArray[np.uint64]:
     return np.frombuffer(digests, "<u8")
 
 
+# What opening a segment reads whole, and what every query reads that looks near centroids.
+_AT_ONCE = (
+    Section.CHECKSUMS,
+    Section.NAMESPACES,
+    Section.CODE_CENTRE,
+    Section.CLUSTER_ENDS,
+    Section.CENTROID_CODES,
+    Section.CENTROID_FACTORS,
+    Section.CENTROID_NORMS,
+)
+# What a query reads a row here and there of.
+_BY_ROW = (
+    Section.VECTORS,
+    Section.LSNS,
+    Section.ID_ENDS,
+    Section.IDS,
+    Section.METADATA_ENDS,
+    Section.METADATA,
+    Section.HASHES,
+    Section.HASH_ROWS,
+    Section.SPARSE_ENDS,
+    Section.SPARSE,
+)
+# A section is in memory if all of these parts of it begin there.
+_PARTS = 4
+
+
 class Segment:
     """An open segment: views of a map, no descriptor."""
 
@@ -58,7 +85,11 @@ class Segment:
                 f"{entry.file_bytes}."
             )
         self.rows = entry.rows
+        read_ahead(self._view, 0, PAGE_BYTES)
         self._sections = self._read_header()
+        for kind in _AT_ONCE:
+            if kind in self._sections and not is_cached(self._view, self._sections[kind][0]):
+                read_ahead(self._view, *self._sections[kind])
         self.namespaces = NameTable(self._bytes(Section.NAMESPACES), str(self.path))
         self._checksums = self._read_checksums()
         self._verified = np.zeros(len(self._checksums), np.uint8)
@@ -148,10 +179,6 @@ class Segment:
         """How codes lie by centroid, None where they lie by row."""
         if Section.CENTROID_NORMS not in self._sections:
             return None
-        # Every query that looks near centroids compares with all of them.
-        for kind in (Section.CENTROID_CODES, Section.CENTROID_FACTORS):
-            if not is_cached(self._view, self._sections[kind][0]):
-                read_ahead(self._view, *self._sections[kind])
         shape = (-1, self.dimension)
         return StoredClusters(
             self._array(Section.CODE_ORDER, "<u4"),
@@ -170,10 +197,17 @@ class Segment:
             return None
         return self._array(Section.BIT_CODES, "u1").reshape(self.rows, -1)
 
+    def read_singly(self) -> None:
+        """Has rows read without what lies around them, by one who will not read them all."""
+        for kind in _BY_ROW:
+            if kind in self._sections:
+                read_singly(self._view, *self._sections[kind])
+
     def ahead(self, *kinds: Section) -> Callable[[int, int], None] | None:
         """What has the disk read sections from one place to another; None if they are in memory."""
         offset, length = self._sections[kinds[0]]
-        if is_cached(self._view, offset) and is_cached(self._view, offset + length // 2):
+        parts = (offset + part * length // _PARTS for part in range(_PARTS))
+        if all(is_cached(self._view, part) for part in parts):
             return None
         columns: list[tuple[int, int]] = []
         for kind in kinds:
@@ -185,9 +219,18 @@ class Segment:
 
         def read(first: int, last: int) -> None:
             for offset, width in columns:
-                read_ahead(self._view, offset + first * width, (last - first) * width)
+                start, stop = offset + first * width, offset + last * width
+                pages = slice(start // PAGE_BYTES, -(-stop // PAGE_BYTES))
+                if 0 in self._asked_for[pages]:
+                    self._asked_for[pages] = b"\1" * (pages.stop - pages.start)
+                    read_ahead(self._view, start, stop - start)
 
         return read
+
+    @cached_property
+    def _asked_for(self) -> bytearray:
+        """A byte for each page: whether the disk has been asked for it, once is enough."""
+        return bytearray(-(-len(self._view) // PAGE_BYTES))
 
     def postings(
         self,
@@ -308,11 +351,14 @@ class Segment:
         width = 4 * self.dimension
         first = (base + rows * width) // self._block_bytes
         last = (base + (rows + 1) * width - 1) // self._block_bytes
-        for further in range(int((last - first).max()) + 1):
-            blocks = np.minimum(first + further, last)
-            for block in blocks[self._verified[blocks] == 0].tolist():
-                if not self._verified[block]:
-                    self._verify_block(block)
+        spans = (range(*ends) for ends in zip(first.tolist(), (last + 1).tolist(), strict=True))
+        blocks = {block for span in spans for block in span if not self._verified[block]}
+        for block in blocks:
+            offset = block * self._block_bytes
+            if not is_cached(self._view, offset):
+                read_ahead(self._view, offset, self._block_bytes)
+        for block in sorted(blocks):
+            self._verify_block(block)
 
     def verify(self) -> None:
         """Verifies everything; raises DataLoss."""

@@ -236,7 +236,10 @@ class Engine:
 
     def _open(self) -> View:
         manifest = manifests.load(self._files, self._folder)
-        return View(self._files, self._folder, manifest, self._dimension, self._filterable)
+        view = View(self._files, self._folder, manifest, self._dimension, self._filterable)
+        for part in view.parts:
+            part.segment.read_singly()
+        return view
 
 
 @dataclass(frozen=True, slots=True)
