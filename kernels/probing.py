@@ -25,16 +25,18 @@ from kernels.topk import Hits, search
 Numbers = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-# Rows looked at by a query for ten matches of n rows: 600 times the fourth root of n, a quarter of n
+# Rows looked at by a query for ten matches of n rows: 700 times the fourth root of n, a quarter of n
 # at most. With k matches, (k / 10)^0.6 times as many.
-_ROWS_FACTOR = 600
+_ROWS_FACTOR = 700
 _ROWS_EXPONENT = 0.25
 _ROWS_SHARE_MAX = 0.25
 _MATCHES = 10
 _MATCHES_EXPONENT = 0.6
-# Where a share s of the rows is asked for, s^(-1/3) times as many rows are looked at: s^(2/3) times as
-# many as without a filter are asked for among them then.
-_ASKED_EXPONENT = 2 / 3
+# Where a share s of the rows is asked for, s^0.3 times as many of these are looked at as of all without
+# a filter, among s^-0.7 times as many rows.
+_ASKED_EXPONENT = 0.3
+# If far fewer lie where so many should, what is asked for lies far from the query.
+_ENOUGH_SHARE = 0.75
 # A disk is asked for what lies so close together, in places, at once.
 _GAP_MAX = 64
 
@@ -165,9 +167,10 @@ class _Near:
                 if mask is not None:
                     keep &= mask[numbers - self.rows.start]
                 places, around = places[keep], around[keep]
-            if mask is None or every or len(places) >= wanted:
+            if mask is None or every or len(places) >= _ENOUGH_SHARE * wanted:
                 return places, around, every
-            looked_at *= 2
+            # There centroids tell less.
+            looked_at, wanted = 2 * looked_at, 2 * wanted
 
     def _best(self, ask: Ask, effort: Effort, *, every: bool) -> Found:
         """The best of the rows that are asked for; `every`: of all that could be."""

@@ -1,7 +1,13 @@
 """Searching near centroids: exact where everything is taken, and otherwise right about what it finds."""
 
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kernels.bit_codes import DIMENSION_MIN, BitCodes, encode_bits, record_bytes
@@ -12,7 +18,7 @@ from kernels.numpy_backend import NumpyBackend
 from kernels.probing import Clusters, Effort, Found, search_near
 from kernels.products import NumkongProducts, NumpyProducts, Products
 from kernels.queries import Ask, Metric, Queries
-from kernels.rows import Rows, norm_bounds, row_norms
+from kernels.rows import Rows, norm_bounds, row_norms, stretches
 from tests.conformance.brute_force import METRICS, Vectors, brute_force, rows_of
 
 START, STOP, COUNT = 100, 4_100, 4_300
@@ -182,6 +188,41 @@ def test_odd_rows_are_found(metric: Metric, vectors: Vectors) -> None:
         (found,) = search_near(backend, rows, clusters, query, [Ask(10)], [effort], lambda: True)
         assert len(found.hits.rows) == 10
         assert not np.isnan(found.hits.scores).any()
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["codes", "one-bit codes"])
+def test_a_disk_is_asked_for_what_is_read_before_it_is(wide: bool) -> None:
+    rows, clusters = clustered(WIDE if wide else VECTORS, "cosine")
+    of_codes, of_bits, of_rows = set[int](), set[int](), set[int]()
+    assert rows.codes is not None
+
+    def notes(told: set[int]) -> Callable[[int, int], None]:
+        return lambda first, last: told.update(range(first, last))
+
+    rows = replace(rows, codes=replace(rows.codes, ahead=notes(of_codes)), ahead=notes(of_rows))
+    if clusters.bits is not None:
+        clusters = replace(clusters, bits=replace(clusters.bits, ahead=notes(of_bits)))
+    (found,) = near(rows, clusters, "cosine", [Ask(10)], Effort(0.5))
+    told = of_bits if wide else of_codes
+    assert 100 < len(told) < (STOP - START) / 2
+    assert {int(clusters.places[row]) for row in found.hits.rows} <= told
+    assert set(found.hits.rows.tolist()) <= of_rows
+
+
+@given(numbers=st.lists(st.integers(0, 60), unique=True), gap_max=st.integers(1, 9))
+def test_stretches_hold_all_numbers_and_what_lies_between_close_ones(
+    numbers: list[int], gap_max: int
+) -> None:
+    ascending = np.array(sorted(numbers), np.int64)
+    found = list(stretches(ascending, gap_max))
+    inside = {number for first, last in found for number in range(first, last)}
+    assert set(numbers) <= inside
+    for first, last in found:
+        own = [number for number in sorted(numbers) if first <= number < last]
+        assert (own[0], own[-1] + 1) == (first, last)
+        assert all(np.diff(own) <= gap_max)
+    for (_, last), (first, _) in itertools.pairwise(found):
+        assert first - (last - 1) > gap_max
 
 
 def test_with_every_row_dead_nothing_is_found() -> None:

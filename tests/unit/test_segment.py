@@ -16,6 +16,7 @@ from storage.manifest import Manifest
 from storage.masks import encode_mask, read_mask
 from storage.records import Kind, NewRecord
 from storage.segment import Segment, hash_ids
+from storage.segment_format import Section
 from tests.queries import answer, struct
 from torpor.internal.v1 import twin_pb2 as twin
 from worker.builder import run
@@ -253,3 +254,30 @@ def test_indexes_of_older_formats_are_still_read(version: int) -> None:
     assert [one.id for one in found.matches[:3]] == [b"0002", b"0003", b"0005"]
     for part in view.parts:
         part.segment.verify()
+
+
+def test_a_disk_is_asked_once_for_the_pages_of_rows_that_are_about_to_be_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment = segments(folder)[1]
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr("storage.segment.is_cached", lambda *_: False)
+    monkeypatch.setattr(
+        "storage.segment.read_ahead",
+        lambda _, offset, length: asked.append((offset, offset + length)),
+    )
+    read = segment.ahead(Section.VECTORS, Section.CODE_FACTORS)
+    assert read is not None
+    read(100, 200)
+    vectors, _ = segment._sections[Section.VECTORS]
+    factors, length = segment._sections[Section.CODE_FACTORS]
+    assert asked[0] == (vectors + 100 * 4 * DIMENSION, vectors + 200 * 4 * DIMENSION)
+    # Factors are few, and lie in a page or two.
+    pages = {byte // 4_096 for span in asked[1:] for byte in range(*span)}
+    for first in (factors + 400, factors + length // 2 + 400):
+        assert {first // 4_096, (first + 399) // 4_096} <= pages
+    before = len(asked)
+    read(120, 180)
+    assert len(asked) == before
+    read(199, 260)
+    assert len(asked) > before
