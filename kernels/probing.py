@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from kernels.backend import NearBackend
 from kernels.bit_codes import BitCodes, BitQuery
-from kernels.queries import Ask, Queries, RowMask
+from kernels.bounds import in_range
+from kernels.errors import Interrupted
+from kernels.queries import Ask, Queries
 from kernels.rows import Rows, stretches
 from kernels.topk import Hits, search
 
@@ -101,6 +103,8 @@ def search_near(
     closeness = backend.closeness(clusters.centroids, queries)
     found = []
     for number, (close, ask, effort) in enumerate(zip(closeness, asks, efforts, strict=True)):
+        if not keep_going():
+            raise Interrupted
         near = _Near(backend, rows, clusters, queries.some([number]), keep_going)
         found.append(near.find(ask, effort, close))
     return found
@@ -131,8 +135,10 @@ class _Near:
             if ask.mask is not None and asked <= enough:
                 ask = Ask(ask.k, np.flatnonzero(ask.mask) + self.rows.start)
             return self._best(ask, effort, every=True)
-        places, around, every = self._look(ask.mask, asked / count, enough, closeness)
-        bits = None if every else self.clusters.bits
+        places, around, every = self._look(ask, asked / count, enough, closeness)
+        bits = None
+        if not every and in_range(self.rows.norm_min, self.rows.norm_max, *self.query.norms):
+            bits = self.clusters.bits
         codes = self.rows.codes if bits is None else bits
         if codes is not None and codes.ahead is not None:
             for stretch in stretches(places, _GAP_MAX):
@@ -144,12 +150,13 @@ class _Near:
         return self._best(Ask(ask.k, numbers), effort, every=every)
 
     def _look(
-        self, mask: RowMask | None, share: float, enough: int, closeness: Floats
+        self, ask: Ask, share: float, enough: int, closeness: Floats
     ) -> tuple[Numbers, Floats, bool]:
         """Where the codes of live rows lie that are asked for, and how close the centroid of each is.
 
-        Also whether these are all. share: of the rows that is asked for
+        Also whether these are all. share: of the rows that is asked for; enough: without a mask
         """
+        mask = ask.mask
         starts = np.concatenate(([self.clusters.start], self.clusters.ends[:-1])).astype(np.int64)
         sizes = self.clusters.ends - starts
         wanted = enough * share**_ASKED_EXPONENT
@@ -167,7 +174,7 @@ class _Near:
                 if mask is not None:
                     keep &= mask[numbers - self.rows.start]
                 places, around = places[keep], around[keep]
-            if mask is None or every or len(places) >= _ENOUGH_SHARE * wanted:
+            if every or len(places) >= (ask.k if mask is None else _ENOUGH_SHARE * wanted):
                 return places, around, every
             # There centroids tell less.
             looked_at, wanted = 2 * looked_at, 2 * wanted

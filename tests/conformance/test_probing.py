@@ -14,6 +14,7 @@ from kernels.bit_codes import DIMENSION_MIN, BitCodes, encode_bits, record_bytes
 from kernels.centroids import Nearest, train
 from kernels.code_backend import CodeBackend
 from kernels.codes import Codes, encode, frame_of
+from kernels.errors import Interrupted
 from kernels.numpy_backend import NumpyBackend
 from kernels.probing import Clusters, Effort, Found, search_near
 from kernels.products import NumkongProducts, NumpyProducts, Products
@@ -223,6 +224,33 @@ def test_stretches_hold_all_numbers_and_what_lies_between_close_ones(
         assert all(np.diff(own) <= gap_max)
     for (_, last), (first, _) in itertools.pairwise(found):
         assert first - (last - 1) > gap_max
+
+
+def test_where_all_close_rows_are_dead_others_are_found() -> None:
+    far = ((VECTORS[START:STOP] - QUERIES[0]) ** 2).sum(axis=1)
+    dead = set((np.argsort(far)[: (STOP - START) // 2] + START).tolist())
+    rows, clusters = clustered(VECTORS, "euclidean", dead=dead)
+    (found,) = near(rows, clusters, "euclidean", [Ask(10)], Effort(0.2))
+    assert len(found.hits.rows) == 10
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_row_that_is_out_of_range_of_one_bit_codes_is_found(metric: Metric) -> None:
+    vectors = WIDE.copy()
+    vectors[200] = 1e21 * WIDE_QUERIES[0]
+    rows, clusters = clustered(vectors, metric)
+    (found,) = near(rows, clusters, metric, [Ask(1)], Effort())
+    expected = brute_force(rows, WIDE_QUERIES[0], Ask(1), metric)
+    same(found.hits.rows, expected.rows)
+
+
+def test_a_search_that_nobody_waits_for_ends() -> None:
+    rows, clusters = clustered(VECTORS, "cosine")
+    backend, queries = CodeBackend(PRODUCTS[0], NumpyBackend()), Queries.of(QUERIES[:2], "cosine")
+    with pytest.raises(Interrupted):
+        search_near(
+            *(backend, rows, clusters, queries, [Ask(3)] * 2, [Effort()] * 2), lambda: False
+        )
 
 
 def test_with_every_row_dead_nothing_is_found() -> None:

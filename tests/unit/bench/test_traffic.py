@@ -1,6 +1,7 @@
 """Requests in open and closed loops, against servers that are made up."""
 
-import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -138,6 +139,11 @@ def test_what_is_said_of_a_step_is_about_all_clients_together() -> None:
 
 
 def test_what_a_process_spends_in_the_system_is_part_of_what_it_spends() -> None:
-    own = os.getpid()
-    assert 0 <= system_seconds(own) <= cpu_seconds(own)
-    assert 0 < own_bytes(own) <= anonymous_bytes(own)
+    # A process of its own: this one may have written to files that it maps.
+    waits = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert 0 <= system_seconds(child.pid) <= cpu_seconds(child.pid)
+        assert 0 < own_bytes(child.pid) <= anonymous_bytes(child.pid)
+        child.kill()
