@@ -92,7 +92,7 @@ class RowSource(Protocol):
         """The codes at places start..stop."""
 
     def bit_codes(self) -> BitCodes | None:
-        """The bytes of a row's one-bit code, and says those at places; None for none."""
+        """The bytes of a row's one-bit code, and what gives those at places; None for none."""
 
     def code_limits(self) -> NDArray[np.float32]:
         """What holds for all codes that were asked for, (2,)."""
