@@ -44,8 +44,6 @@ _WEIGHTS = np.array([1, 2, 4, -8], np.float32)
 _VARIANCE = 1 - 2 / np.pi
 # Values coded at once: they stay in the cache.
 _BLOCK_VALUES = 1 << 16
-# Rows estimated at once: their codes and sums stay in the cache.
-BLOCK_ROWS = 1 << 13
 _FACTOR_BYTES = 8
 # Where a few dimensions hold nearly everything, one turn leaves rows that differ in few ways.
 _TURNS = 3
@@ -138,13 +136,14 @@ class BitQuery:
         return cls(planes, *(np.float32(one) for one in numbers))
 
     def estimate(
-        self, records: Records, count: Count, sums: NDArray[np.uint32], closeness: Floats
+        self, records: Records, count: Count, scratch: NDArray[np.int32], closeness: Floats
     ) -> tuple[Floats, Floats]:
         """Above and below the likely closeness of rows (m,), whose centroids' is given.
 
-        sums: (m, 4), to work in
+        scratch: at least 4 m numbers
         """
         bits, factors = _parts(records)
+        sums = scratch[: _BITS * len(records)].view(np.uint32).reshape(-1, _BITS)
         count(bits, sums)
         # Sums of products of bits are whole numbers, and exact.
         products = sums.astype(np.float32) @ _WEIGHTS
@@ -165,24 +164,6 @@ def likely(uppers: Floats, lowers: Floats, k: int) -> Numbers:
         return np.arange(len(uppers))
     at = len(lowers) - k
     return np.flatnonzero(uppers >= np.partition(lowers, at)[at])
-
-
-class BitBuffers:
-    """What one thread works in."""
-
-    def __init__(self) -> None:
-        self.sums = np.empty((BLOCK_ROWS, _BITS), np.uint32)
-        self._records = np.empty(0, np.uint8)
-
-    def gathered(self, records: Records, places: Numbers) -> Records:
-        """The records at these places, BLOCK_ROWS at most, one after the other."""
-        width = records.shape[1]
-        if len(self._records) < BLOCK_ROWS * width:
-            self._records = np.empty(BLOCK_ROWS * width, np.uint8)
-        own = self._records[: len(places) * width].reshape(-1, width)
-        # Without `mode` numpy copies once more, to be safe from errors in the middle.
-        np.take(records, places, axis=0, out=own, mode="clip")
-        return own
 
 
 def _bit_bytes(dimension: int) -> int:

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.backend import Backend, NearBackend
-from kernels.bit_codes import BLOCK_ROWS, BitCodes, BitQuery, likely
+from kernels.bit_codes import BitCodes, BitQuery, likely
 from kernels.code_scan import (
     BLOCK_ROWS_MAX,
+    GATHERED_BYTES,
     GATHERED_VALUES,
     PRODUCTS_MAX,
     Buffers,
@@ -32,6 +33,8 @@ _BLOCK_ROWS_MIN = 256
 _FIRST_PRODUCTS = 1 << 15
 _FIRST_ROWS_MIN, _FIRST_ROWS_MAX = 256, 1_024
 _GROWTH = 64
+# Rows estimated at once by one-bit codes: these and their sums stay in the cache.
+_BIT_ROWS = 1 << 13
 # So few rows are scored at once.
 _EXACT_ROWS_MAX = 256
 
@@ -64,7 +67,13 @@ class CodeBackend:
         keep_going: Callable[[], bool],
     ) -> list[Numbers | None]:
         """See Backend."""
-        found = self._by_codes(rows, queries, asks, keep_going)
+        found: list[Numbers | None] = [None] * len(asks)
+        able = np.flatnonzero(codes_can_tell(rows, queries)).tolist()
+        if able:
+            scan = CodeScan(rows, queries.some(able), [asks[n] for n in able], self._products)
+            self._scan(scan, rows, len(able), keep_going)
+            for number, one in zip(able, scan.candidates.result(), strict=True):
+                found[number] = one
         unsure = [number for number, one in enumerate(found) if one is None]
         if unsure:
             again = self._rows_backend.survivors(
@@ -132,37 +141,24 @@ class CodeBackend:
         """See NearBackend."""
         count = self._products.with_planes(query.planes)
         uppers, lowers = np.empty((2, len(places)), np.float32)
-        buffers = self._buffers[0].bits
-        for start in range(0, len(places), BLOCK_ROWS):
-            own = slice(start, min(start + BLOCK_ROWS, len(places)))
-            records = buffers.gathered(codes.records, places[own])
-            sums = buffers.sums[: len(records)]
-            uppers[own], lowers[own] = query.estimate(records, count, sums, closeness[own])
+        buffers = self._buffers[0]
+        step = min(_BIT_ROWS, GATHERED_BYTES // codes.records.shape[1])
+        for start in range(0, len(places), step):
+            own = slice(start, min(start + step, len(places)))
+            records = buffers.gather(codes.records, places[own])
+            uppers[own], lowers[own] = query.estimate(records, count, buffers.sums, closeness[own])
         return likely(uppers, lowers, k)
 
-    def _by_codes(
-        self,
-        rows: Rows,
-        queries: Queries,
-        asks: Sequence[Ask],
-        keep_going: Callable[[], bool],
-    ) -> list[Numbers | None]:
-        """What `survivors` are by codes; None where codes cannot tell."""
-        found: list[Numbers | None] = [None] * len(asks)
-        able = np.flatnonzero(codes_can_tell(rows, queries)).tolist()
-        if not able:
-            return found
+    def _scan(
+        self, scan: CodeScan, rows: Rows, queries: int, keep_going: Callable[[], bool]
+    ) -> None:
+        """All codes of the slice."""
         if rows.codes is not None and rows.codes.ahead is not None:
             rows.codes.ahead(rows.start, rows.stop)
-        own_asks = [asks[n] for n in able]
-        scan = CodeScan(rows, queries.some(able), own_asks, self._products)
-        for at_once in _in_turns(self._blocks(rows, len(able)), len(self._buffers)):
+        for at_once in _in_turns(self._blocks(rows, queries), len(self._buffers)):
             if not keep_going():
                 raise Interrupted
             self._work(scan, at_once)
-        for number, one in zip(able, scan.candidates.result(), strict=True):
-            found[number] = one
-        return found
 
     def _blocks(self, rows: Rows, queries: int) -> Iterator[Span]:
         """Everything, so many rows and products at a time at most."""

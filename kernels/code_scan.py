@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.bit_codes import BitBuffers
 from kernels.bounds import UNIT
 from kernels.candidates import NOTHING, Bounded, Candidates
 from kernels.coded_queries import CodedQueries, closeness_max
@@ -21,10 +21,13 @@ BLOCK_ROWS_MAX = 1 << 15
 # Codes gathered at once, which stay in the cache: 512 rows of 384 dimensions take 92 ns a row, 4,096
 # rows 184 ns.
 GATHERED_VALUES = 512 * 384
+# Room for those, and for the one-bit codes that are estimated at once.
+GATHERED_BYTES = 8_192 * 56
 # What is added to closeness is rounded to float32, multiplied and added there.
 _ADDED_ROUNDING = 16 * UNIT
 
 Numbers = NDArray[np.int64]
+Code = TypeVar("Code", np.int8, np.uint8)
 
 
 class Buffers:
@@ -36,8 +39,15 @@ class Buffers:
         self.thresholds = np.empty(PRODUCTS_MAX, np.float32)
         self.within = np.empty(PRODUCTS_MAX, np.bool_)
         self.factors = np.ones((3, BLOCK_ROWS_MAX), np.float32)
-        self.gathered = np.empty(GATHERED_VALUES, np.int8)
-        self.bits = BitBuffers()
+        self._gathered = np.empty(GATHERED_BYTES, np.uint8)
+
+    def gather(self, codes: NDArray[Code], places: Numbers) -> NDArray[Code]:
+        """The codes (m, w) at these places, one after the other, GATHERED_BYTES at most."""
+        width = codes.shape[1]
+        own = self._gathered[: len(places) * width].view(codes.dtype).reshape(-1, width)
+        # Without `mode` numpy copies once more, to be safe from errors in the middle.
+        np.take(codes, places, axis=0, out=own, mode="clip")
+        return own
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +103,7 @@ class CodeScan:
     def bounds_of_rows(self, numbers: Numbers, buffers: Buffers) -> Bounded:
         """The same for single rows."""
         places = self._codes.places_of(numbers)
-        width = self._codes.values.shape[1]
-        gathered = buffers.gathered[: len(numbers) * width].reshape(-1, width)
-        # Without `mode` numpy copies once more, to be safe from errors in the middle.
-        np.take(self._codes.values, places, axis=0, out=gathered, mode="clip")
+        gathered = buffers.gather(self._codes.values, places)
         products, factors = self._room(buffers, len(numbers))
         self._multiply(gathered, products, buffers.sums)
         np.take(self._codes.factors, places, axis=1, out=factors[:2], mode="clip")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kernels.bit_codes import BitBuffers, BitCodes, BitQuery, encode_bits, likely, record_bytes
+from kernels.bit_codes import BitCodes, BitQuery, encode_bits, likely, record_bytes
 from kernels.code_backend import CodeBackend
+from kernels.code_scan import Buffers
 from kernels.codes import Frame, frame_of
 from kernels.numpy_backend import NumpyBackend
 from kernels.products import Count, NumkongProducts, NumpyProducts, Products, agree
@@ -78,7 +79,7 @@ def test_estimates_are_off_by_what_they_say(
     coded = BitQuery.of(Queries.of(query[None], metric), frame)
     of_centroids = closeness(centroids, query, metric, frame).astype(np.float32)
     uppers, lowers = coded.estimate(
-        *(records, products.with_planes(coded.planes), np.empty((len(rows), 4), np.uint32)),
+        *(records, products.with_planes(coded.planes), np.empty(4 * len(rows), np.int32)),
         of_centroids[closest],
     )
     exact = closeness(rows, query, metric, frame)
@@ -101,7 +102,7 @@ def test_rows_at_their_centroid_and_rows_of_zeros_are_estimated_exactly(metric: 
         coded = BitQuery.of(Queries.of(query[None], metric), frame)
         given = np.linspace(0, 1, 40, dtype=np.float32)
         found = coded.estimate(
-            *(records, PRODUCTS[0].with_planes(coded.planes), np.empty((40, 4), np.uint32), given)
+            *(records, PRODUCTS[0].with_planes(coded.planes), np.empty(160, np.int32), given)
         )
         for bound in found:
             np.testing.assert_allclose(bound, given, atol=1e-6)
@@ -143,7 +144,7 @@ def test_rows_whose_bounds_tie_are_all_kept() -> None:
 def test_a_record_is_its_bits_in_words_and_two_numbers() -> None:
     assert [record_bytes(one) for one in (128, 129, 160, 161)] == [24, 28, 28, 32]
     records = np.arange(10 * 28, dtype=np.uint8).reshape(10, 28)
-    found = BitBuffers().gathered(records, np.array([7, 2, 2]))
+    found = Buffers().gather(records, np.array([7, 2, 2]))
     np.testing.assert_array_equal(found, records[[7, 2, 2]])
 
 
