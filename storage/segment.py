@@ -351,13 +351,14 @@ class Segment:
         width = 4 * self.dimension
         first = (base + rows * width) // self._block_bytes
         last = (base + (rows + 1) * width - 1) // self._block_bytes
-        spans = (range(*ends) for ends in zip(first.tolist(), (last + 1).tolist(), strict=True))
-        blocks = {block for span in spans for block in span if not self._verified[block]}
-        for block in blocks:
+        further = np.arange(int((last - first).max()) + 1)[:, None]
+        blocks = np.minimum(first + further, last)
+        unverified = np.unique(blocks[self._verified[blocks] == 0]).tolist()
+        for block in unverified:
             offset = block * self._block_bytes
             if not is_cached(self._view, offset):
                 read_ahead(self._view, offset, self._block_bytes)
-        for block in sorted(blocks):
+        for block in unverified:
             self._verify_block(block)
 
     def verify(self) -> None:
