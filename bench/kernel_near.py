@@ -11,7 +11,7 @@ from kernels.bit_codes import BitCodes, BitQuery
 from kernels.code_backend import CodeBackend
 from kernels.numpy_backend import NumpyBackend
 from kernels.probing import Effort, search_near
-from kernels.products import Count, NumkongProducts, fastest
+from kernels.products import Count, Products, fastest
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 from storage.limits import EXACT_CODE_BYTES_MAX
@@ -66,7 +66,7 @@ class _Watched(CodeBackend):
     """Counts the seconds of the last search: of centroids, of estimates, and of products for these."""
 
     def __init__(self) -> None:
-        self.products = _WatchedProducts()
+        self.products = _WatchedProducts(fastest())
         self.centroids = self.scan = 0.0
         super().__init__(self.products, NumpyBackend(1))
 
@@ -86,13 +86,17 @@ class _Watched(CodeBackend):
         return found
 
 
-class _WatchedProducts(NumkongProducts):
+class _WatchedProducts:
     """Counts the seconds in which bits are counted."""
 
-    seconds = 0.0
+    def __init__(self, products: Products) -> None:
+        self.name = products.name
+        self.seconds = 0.0
+        self.with_queries = products.with_queries
+        self._products = products
 
     def with_planes(self, planes: NDArray[np.uint8]) -> Count:
-        count = super().with_planes(planes)
+        count = self._products.with_planes(planes)
 
         def watched(bits: NDArray[np.uint8], out: NDArray[np.uint32]) -> None:
             began = time.perf_counter()
