@@ -237,7 +237,8 @@ def test_where_all_close_rows_are_dead_others_are_found() -> None:
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_row_that_is_out_of_range_of_one_bit_codes_is_found(metric: Metric) -> None:
     vectors = WIDE.copy()
-    vectors[200] = 1e21 * WIDE_QUERIES[0]
+    # So long that its square is none in float32, and so few that centroids of one length are in range.
+    vectors[200] = 1e20 * WIDE_QUERIES[0] / np.linalg.norm(WIDE_QUERIES[0])
     rows, clusters = clustered(vectors, metric)
     (found,) = near(rows, clusters, metric, [Ask(1)], Effort())
     expected = brute_force(rows, WIDE_QUERIES[0], Ask(1), metric)
@@ -245,12 +246,12 @@ def test_a_row_that_is_out_of_range_of_one_bit_codes_is_found(metric: Metric) ->
 
 
 def test_a_search_that_nobody_waits_for_ends() -> None:
-    rows, clusters = clustered(VECTORS, "cosine")
-    backend, queries = CodeBackend(PRODUCTS[0], NumpyBackend()), Queries.of(QUERIES[:2], "cosine")
+    # So few rows are likely that they are scored at once.
+    rows, clusters = clustered(WIDE, "cosine")
+    backend, queries = CodeBackend(PRODUCTS[0], NumpyBackend()), Queries.of(WIDE_QUERIES, "cosine")
+    both = ([Ask(3)] * len(queries), [Effort(0.2)] * len(queries))
     with pytest.raises(Interrupted):
-        search_near(
-            *(backend, rows, clusters, queries, [Ask(3)] * 2, [Effort()] * 2), lambda: False
-        )
+        search_near(backend, rows, clusters, queries, *both, lambda: False)
 
 
 def test_with_every_row_dead_nothing_is_found() -> None:
