@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from kernels.backend import Backend, NearBackend
 from kernels.errors import Interrupted
 from kernels.gpu.bounds import Format, estimate_error, format_of
-from kernels.gpu.device import Block, Device, Wanted
-from kernels.gpu.resident import BLOCK_ROWS_MAX, Resident
+from kernels.gpu.device import Device, Wanted
+from kernels.gpu.resident import BLOCK_ROWS_MAX, HELD_BLOCKS, Resident
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 
@@ -24,6 +24,8 @@ from kernels.rows import Rows
 WORK_BYTES = 512 << 20
 _QUERIES_MAX = 1_024
 _TILE_ROWS_MIN = 4_096
+# The first tile of a search is small: until there is a threshold, every row joins the list.
+_FIRST_TILE_ROWS_MIN = 4_096
 # Survivors of one query: beyond this, scoring every row on the processor is the rest.
 _SURVIVORS_MIN = 16_384
 
@@ -38,6 +40,7 @@ class GpuBackend:
         device: Device,
         cpu: Backend,
         block_rows_max: int = BLOCK_ROWS_MAX,
+        held_blocks: int = HELD_BLOCKS,
         choose_format: Callable[[Rows], Format] = format_of,
     ) -> None:
         """`cpu` answers hybrid queries, and those that ask for single rows.
@@ -48,8 +51,7 @@ class GpuBackend:
         self._format_of = choose_format
         self._device = device
         self._cpu = cpu
-        self._block_rows_max = block_rows_max
-        self._resident = Resident(device, block_rows_max)
+        self._resident = Resident(device, block_rows_max, held_blocks)
 
     def load(self, rows: Rows) -> None:
         """Uploads the array that these rows are of, as far as it fits; may be called by another thread.
@@ -133,25 +135,30 @@ class GpuBackend:
         norms = queries.norms
         units = queries.vectors / np.where(norms > 0, norms, 1.0)[:, None]
         kept_max = _kept_max(asks)
+        allowed = _Allowed(rows, asks)
         wanted = Wanted(
             units.astype(np.float32),
             (2 * norms).astype(np.float32),
             np.array([ask.k for ask in asks], np.int32),
             margins,
+            allowed.set_of,
             queries.metric,
             form,
             kept_max,
         )
-        tile_rows = min(self._block_rows_max, (WORK_BYTES // len(asks) - 8 * kept_max) // 12)
-        tile_rows = max(1, min(tile_rows, rows.stop - rows.start))
-        allowed = _Allowed(rows, asks)
+        room = (WORK_BYTES // len(asks) - 8 * kept_max) // 12
+        tile_rows = max(1, min(self._resident.block_rows(rows), room, rows.stop - rows.start))
+        step = min(tile_rows, max(_FIRST_TILE_ROWS_MIN, 4 * max(ask.k for ask in asks)))
         selection = self._device.begin(wanted, tile_rows)
         try:
             for block in self._resident.blocks(rows, form):
-                for start, stop in _tiles(rows, block, tile_rows):
+                start, last = max(block.first, rows.start), min(block.stop, rows.stop)
+                while start < last:
                     if not keep_going():
                         raise Interrupted
-                    selection.add(block, start, stop, allowed.sets(start, stop), allowed.set_of)
+                    stop = min(start + step, last)
+                    selection.add(block, start, stop, allowed.sets(start, stop))
+                    start, step = stop, tile_rows
             return [None if one is None else np.sort(one) for one in selection.rows()]
         finally:
             # Whatever ended it: nobody may free what the device still reads.
@@ -197,13 +204,6 @@ def _groups(numbers: list[int], asks: Sequence[Ask]) -> Iterator[list[int]]:
 
 def _kept_max(asks: Sequence[Ask]) -> int:
     return max(_SURVIVORS_MIN, 4 * max(ask.k for ask in asks))
-
-
-def _tiles(rows: Rows, block: Block, tile_rows: int) -> Iterator[tuple[int, int]]:
-    """The rows of a block that are searched, as many at a time as a tile has."""
-    last = min(block.stop, rows.stop)
-    for start in range(max(block.first, rows.start), last, tile_rows):
-        yield start, min(start + tile_rows, last)
 
 
 def _up(values: NDArray[np.float64]) -> NDArray[np.float32]:

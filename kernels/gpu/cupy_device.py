@@ -21,12 +21,19 @@ from kernels.errors import DeviceFull, DeviceLost
 from kernels.gpu.backend import WORK_BYTES
 from kernels.gpu.bounds import Format
 from kernels.gpu.device import Block, Wanted
-from kernels.gpu.kernel_source import KERNEL, METRICS, source
+from kernels.gpu.kernel_source import JOIN, METRICS, RAISE, source
 
 # Of what is free when the device is opened; other processes and the libraries need the rest.
 _FREE_SHARE = 0.9
-# Threads that look at the scores of one query.
-_THREADS = 1_024
+# Threads of a block: of several that look at the scores of one query, and of one that sorts its list.
+_JOIN_THREADS = 256
+_RAISE_THREADS = 1_024
+# Blocks that look at scores: enough for every multiprocessor, as long as a thread has so many rows.
+_JOIN_BLOCKS_MAX = 4_096
+_JOIN_THREAD_ROWS = 8
+# Values that are copied at a time into blocks that stay: 64 MiB.
+_PIECE_VALUES = 1 << 24
+_ONE, _ZERO = np.ones(1, np.float32), np.zeros(1, np.float32)
 # Tiles that may wait on the device: so many that it never waits for us, so few that a deadline counts.
 _TILES_WAITING_MAX = 4
 # What errors of CUDA and cuBLAS say when there is no memory.
@@ -49,9 +56,9 @@ class CupyDevice:
             self._handle_of = device.get_cublas_handle
             try:
                 module = cupy.RawModule(code=source(), options=("--std=c++17",))
-                self.kernel = module.get_function(KERNEL)
+                self.join, self.rise = module.get_function(JOIN), module.get_function(RAISE)
             except cupy.cuda.compiler.CompileException as error:
-                raise DeviceLost(f"The kernel does not compile: {error}") from None
+                raise DeviceLost(f"The kernels do not compile: {error}") from None
             self.compute = cupy.cuda.Stream(non_blocking=True)
             self._holding = cupy.cuda.Stream(non_blocking=True)
             self._copying = cupy.cuda.Stream(non_blocking=True)
@@ -66,11 +73,22 @@ class CupyDevice:
         return self._rows_bytes_max
 
     def hold(self, block: Block) -> Block:
-        with translated():
-            held = self._hold_stage.copy(block, self._holding)
+        cupy = self.cupy
+        kind = cupy.float16 if block.format is Format.F16 else cupy.float32
+        with translated(), self._holding:
+            vectors = cupy.empty(block.vectors.shape, kind)
+            norms = cupy.empty(block.norms.shape, cupy.float32)
+            step = max(1, _PIECE_VALUES // block.vectors.shape[1])
+            for start in range(0, len(norms), step):
+                piece = slice(start, start + step)
+                own = (block.vectors[piece], block.norms[piece])
+                copied = self._hold_stage.copy(
+                    Block(start, start, block.format, *own), self._holding
+                )
+                vectors[piece], norms[piece] = copied.vectors, copied.norms
             # Whoever gets to see the block may use it on any stream.
             self._holding.synchronize()
-            return held
+            return Block(block.first, block.stop, block.format, vectors, norms)
 
     def stream(self, block: Block) -> Block:
         with translated():
@@ -97,13 +115,11 @@ class CupyDevice:
             self.cupy.get_default_memory_pool().free_all_blocks()
 
     def multiply(self, units: Any, vectors: Any, products: Any, form: Format) -> None:
-        """Puts units (b, d) times vectors (m, d), transposed, into products (b, m); on `compute`.
+        """Puts units (b, d) times vectors (m, d), transposed, into products (b, m).
 
-        cuBLAS knows columns only: to it, each array is its own transpose.
+        On CuPy's current stream. cuBLAS knows columns only: to it, each array is its own transpose.
         """
         handle, cublas, runtime = self._handle_of(), self.cublas, self.cupy.cuda.runtime
-        cublas.setStream(handle, self.compute.ptr)
-        one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
         count, dimension = vectors.shape
         kind, computed = {
             Format.F16: (runtime.CUDA_R_16F, cublas.CUBLAS_COMPUTE_32F),
@@ -111,9 +127,9 @@ class CupyDevice:
         }[form]
         cublas.gemmEx(
             *(handle, cublas.CUBLAS_OP_T, cublas.CUBLAS_OP_N, count, len(units), dimension),
-            *(one.ctypes.data, vectors.data.ptr, kind, dimension),
+            *(_ONE.ctypes.data, vectors.data.ptr, kind, dimension),
             *(units.data.ptr, kind, dimension),
-            *(zero.ctypes.data, products.data.ptr, runtime.CUDA_R_32F, count),
+            *(_ZERO.ctypes.data, products.data.ptr, runtime.CUDA_R_32F, count),
             *(computed, cublas.CUBLAS_GEMM_DEFAULT),
         )
 
@@ -131,12 +147,16 @@ class _Selection:
         with device.compute:
             kind = cupy.float16 if wanted.format is Format.F16 else cupy.float32
             self._units = cupy.asarray(wanted.units).astype(kind)
-            self._doubled_norms = cupy.asarray(wanted.doubled_norms)
-            self._margins = cupy.asarray(wanted.margins)
-            self._k = cupy.asarray(wanted.counts)
             self._products = cupy.empty(count * tile_rows, cupy.float32)
-            self._thresholds = cupy.full(count, -np.inf, cupy.float32)
-            self._counts = cupy.zeros(count, cupy.int32)
+            zeros = np.zeros(count, np.int32)
+            state = [
+                *(wanted.doubled_norms, wanted.margins, np.full(count, -np.inf, np.float32)),
+                *(wanted.counts, wanted.set_of, zeros, zeros),
+            ]
+            # In one copy: each takes longer to begin than it takes.
+            copied = list(cupy.asarray(np.stack([one.view(np.int32) for one in state])))
+            self._doubled_norms, self._margins, self._thresholds = copied[:3]
+            self._k, self._set_of, self._counts, self._settled = copied[3:]
             self._rows = cupy.empty((count, self._capacity), cupy.int32)
             self._estimates = cupy.empty((count, self._capacity), cupy.float32)
 
@@ -146,7 +166,6 @@ class _Selection:
         start: int,
         stop: int,
         sets: NDArray[np.bool_] | None,
-        set_of: NDArray[np.int32],
     ) -> None:
         device, wanted = self._device, self._wanted
         with translated(), device.compute:
@@ -159,14 +178,20 @@ class _Selection:
             device.multiply(self._units, vectors, products, block.format)
             # Where there is no set, nothing is read of it.
             allowed = self._counts if sets is None else device.cupy.asarray(sets)
+            capacity, lists = np.int32(self._capacity), (self._rows, self._estimates)
             arguments = (
                 *(products, norms, np.int32(count), np.int32(start)),
-                *(allowed, device.cupy.asarray(set_of), np.int32(METRICS[wanted.metric])),
-                *(self._doubled_norms, self._margins, self._k),
-                *(np.int32(wanted.kept_max), np.int32(self._capacity)),
-                *(self._thresholds, self._counts, self._rows, self._estimates),
+                *(allowed, self._set_of, np.int32(METRICS[wanted.metric]), self._doubled_norms),
+                *(capacity, self._thresholds, self._counts, *lists),
             )
-            device.kernel((queries,), (_THREADS,), arguments)
+            share = -(-count // (_JOIN_THREADS * _JOIN_THREAD_ROWS))
+            blocks = max(1, min(share, _JOIN_BLOCKS_MAX // queries))
+            device.join((blocks, queries), (_JOIN_THREADS,), arguments)
+            settling = (
+                *(self._margins, self._k, np.int32(wanted.kept_max), capacity),
+                *(self._thresholds, self._counts, self._settled, *lists),
+            )
+            device.rise((queries,), (_RAISE_THREADS,), settling)
             done = device.cupy.cuda.Event(disable_timing=True)
             done.record(device.compute)
             self._waiting.append(done)

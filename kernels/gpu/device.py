@@ -33,6 +33,7 @@ class Wanted:
     units: (b, d) float32, each query divided by its norm; doubled_norms: twice these, (b,) float32
     counts: (b,) int32, how many rows each wants
     margins: (b,) float32, twice the most that an estimate can be wrong
+    set_of: (b,) int32, which set of rows counts for each; -1 where all rows do
     kept_max: so many rows may be kept for one query
     """
 
@@ -40,6 +41,7 @@ class Wanted:
     doubled_norms: NDArray[np.float32]
     counts: NDArray[np.int32]
     margins: NDArray[np.float32]
+    set_of: NDArray[np.int32]
     metric: Metric
     format: Format
     kept_max: int
@@ -59,12 +61,10 @@ class Selection(Protocol):
         start: int,
         stop: int,
         sets: NDArray[np.bool_] | None,
-        set_of: NDArray[np.int32],
     ) -> None:
         """Looks at rows start..stop of a block, at most `tile_rows`. May return before it has.
 
-        sets: (s, stop - start) which rows count, for some queries; set_of: (b,) the set of each query,
-        -1 where all rows count
+        sets: (s, stop - start), the rows of each set; None where all rows count for all queries
         """
 
     def rows(self) -> list[NDArray[np.int64] | None]:

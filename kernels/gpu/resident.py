@@ -16,18 +16,27 @@ from kernels.gpu.bounds import Format
 from kernels.gpu.device import Block, Device
 from kernels.rows import Rows
 
-# Few enough bytes that two of them are no loss beside the rows that are kept, and enough that a copy
-# runs at the bus's speed; so few rows that a tile of scores for them is small.
+# Of blocks that pass by: few enough bytes that two of them are no loss beside the rows that are kept,
+# and enough that a copy runs at the bus's speed.
 _BLOCK_BYTES = 64 << 20
 BLOCK_ROWS_MAX = 1 << 16
+# Blocks that stay are so many times as large: a card looks at 64 MiB in 20 us, and having it begin
+# takes 60.
+HELD_BLOCKS = 8
 
 
 class Resident:
     """The blocks that a device holds. One thread may load while another searches."""
 
-    def __init__(self, device: Device, block_rows_max: int = BLOCK_ROWS_MAX) -> None:
+    def __init__(
+        self,
+        device: Device,
+        block_rows_max: int = BLOCK_ROWS_MAX,
+        held_blocks: int = HELD_BLOCKS,
+    ) -> None:
         self._device = device
         self._block_rows_max = block_rows_max
+        self._held_blocks = held_blocks
         self._bytes_max = device.rows_bytes_max
         self._arrays: dict[int, _Array] = {}
 
@@ -38,7 +47,7 @@ class Resident:
         key = id(rows.vectors)
         array = _Array(weakref.ref(rows.vectors, lambda _: self._arrays.pop(key, None)), form, {})
         left = self._bytes_max - self.bytes
-        for block in self._cut(rows, form, 0, len(rows.vectors)):
+        for block in _cut(rows, form, 0, len(rows.vectors), self.block_rows(rows)):
             size = _bytes_of(block)
             if size > left:
                 break
@@ -57,9 +66,20 @@ class Resident:
     def blocks(self, rows: Rows, form: Format) -> Iterator[Block]:
         """The blocks with rows start..stop, in order; what is not kept is good for a short while."""
         array = self._array(rows, form)
-        for block in self._cut(rows, form, rows.start, rows.stop):
+        held_rows = self.block_rows(rows)
+        for block in _cut(rows, form, rows.start, rows.stop, held_rows):
             held = array.blocks.get(block.first) if array is not None else None
-            yield held or self._device.stream(block)
+            if held is not None:
+                yield held
+                continue
+            start, stop = max(block.first, rows.start), min(block.stop, rows.stop)
+            for passing in _cut(rows, form, start, stop, held_rows // self._held_blocks):
+                yield self._device.stream(passing)
+
+    def block_rows(self, rows: Rows) -> int:
+        """How many rows a block has at most."""
+        passing = min(self._block_rows_max, _BLOCK_BYTES // (4 * int(rows.vectors.shape[1])))
+        return self._held_blocks * max(1, passing)
 
     @property
     def bytes(self) -> int:
@@ -72,14 +92,6 @@ class Resident:
         self._bytes_max //= 2
         self._arrays.clear()
         self._device.trim()
-
-    def _cut(self, rows: Rows, form: Format, start: int, stop: int) -> Iterator[Block]:
-        """Blocks as numpy has them that hold rows start..stop; all slices have the same ones."""
-        count, dimension = rows.vectors.shape
-        step = max(1, min(self._block_rows_max, _BLOCK_BYTES // (4 * dimension)))
-        for first in range(start // step * step, stop, step):
-            last = min(first + step, count)
-            yield Block(first, last, form, rows.vectors[first:last], rows.norms[first:last])
 
     def _array(self, rows: Rows, form: Format) -> "_Array | None":
         array = self._arrays.get(id(rows.vectors))
@@ -99,6 +111,13 @@ class _Array:
         self.format = form
         self.blocks = blocks
         self.whole = False
+
+
+def _cut(rows: Rows, form: Format, start: int, stop: int, step: int) -> Iterator[Block]:
+    """Blocks as numpy has them that hold rows start..stop; all slices have the same ones."""
+    for first in range(start // step * step, stop, step):
+        last = min(first + step, len(rows.vectors))
+        yield Block(first, last, form, rows.vectors[first:last], rows.norms[first:last])
 
 
 def _bytes_of(block: Block) -> int:

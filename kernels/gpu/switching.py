@@ -6,6 +6,7 @@ memory runs out, the processor answers that batch and the card keeps half as muc
 the processor answers for good. Each is said once.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from threading import Thread
@@ -136,7 +137,11 @@ class SwitchingBackend:
         self._gpu, self.name = gpu, gpu.name
         while (rows := self._orders.get()) is not None:
             try:
+                began = time.perf_counter()
                 gpu.load(rows)
+                ms = 1e3 * (time.perf_counter() - began)
+                count = len(rows.vectors)
+                self._say(f"gpu_loaded rows={count} whole={gpu.loaded(rows)} ms={ms:.0f}")
             except DeviceFull as error:
                 self._is_full(error)
             except DeviceLost as error:

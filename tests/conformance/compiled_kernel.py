@@ -1,4 +1,4 @@
-"""The selection kernel's own source, compiled by a C++ compiler and run without a card."""
+"""The selection kernels' own source, compiled by a C++ compiler and run without a card."""
 
 import ctypes
 import shutil
@@ -17,23 +17,31 @@ from tests.conformance.emulated_device import EmulatedSelection
 COMPILER = shutil.which("g++")
 
 _MAIN = """
-extern "C" void run(int blocks, int threads, const float *products, const float *norms, int row_count,
-    int first_row, const unsigned char *sets, const int *set_of, int metric, const float *doubled_norms,
-    const float *margins, const int *wanted, int kept_max, int capacity, float *thresholds, int *counts,
-    int *list_rows, float *list_estimates) {
-    launch(blocks, threads, [=] {
-        select_rows(products, norms, row_count, first_row, sets, set_of, metric, doubled_norms, margins,
-            wanted, kept_max, capacity, thresholds, counts, list_rows, list_estimates);
+extern "C" void join(int blocks, int queries, int threads, const float *products, const float *norms,
+    int row_count, int first_row, const unsigned char *sets, const int *set_of, int metric,
+    const float *doubled_norms, int capacity, const float *thresholds, int *counts, int *list_rows,
+    float *list_estimates) {
+    launch({blocks, queries}, threads, [=] {
+        join_rows(products, norms, row_count, first_row, sets, set_of, metric, doubled_norms, capacity,
+            thresholds, counts, list_rows, list_estimates);
+    });
+}
+extern "C" void rise(int queries, int threads, const float *margins, const int *wanted, int kept_max,
+    int capacity, float *thresholds, int *counts, int *settled, int *list_rows, float *list_estimates) {
+    launch({queries, 1}, threads, [=] {
+        raise_thresholds(margins, wanted, kept_max, capacity, thresholds, counts, settled, list_rows,
+            list_estimates);
     });
 }
 """
 
 
 class CompiledKernel:
-    """Selects rows as the emulated device asks for it, with so many threads a query."""
+    """Selects rows as the emulated device asks for it, with so many threads in each of its blocks."""
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, threads: int = 1, blocks: int = 1) -> None:
         self._threads = threads
+        self._blocks = blocks
 
     def __call__(
         self,
@@ -43,19 +51,30 @@ class CompiledKernel:
         first_row: int,
     ) -> None:
         wanted, sets = selection.wanted, selection.sets
+        lists = (_at(selection.list_rows), _at(selection.list_estimates))
+        thresholds, counts = _at(selection.thresholds), _at(selection.counts)
         arguments = [
             *(_at(products), _at(np.ascontiguousarray(norms)), len(norms), first_row),
-            *(None if sets is None else _at(sets), _at(selection.set_of)),
-            *(METRICS[wanted.metric], _at(wanted.doubled_norms), _at(wanted.margins)),
-            *(_at(wanted.counts), wanted.kept_max, selection.capacity, _at(selection.thresholds)),
-            *(_at(selection.counts), _at(selection.list_rows), _at(selection.list_estimates)),
+            *(None if sets is None else _at(sets), _at(wanted.set_of)),
+            *(METRICS[wanted.metric], _at(wanted.doubled_norms)),
+            *(selection.capacity, thresholds, counts, *lists),
         ]
-        launch(len(products), arguments, self._threads)
+        join((self._blocks, len(products)), arguments, self._threads)
+        arguments = [
+            *(_at(wanted.margins), _at(wanted.counts), wanted.kept_max, selection.capacity),
+            *(thresholds, counts, _at(selection.settled), *lists),
+        ]
+        rise(len(products), arguments, self._threads)
 
 
-def launch(blocks: int, arguments: list[Any], threads: int = 1) -> None:
-    """Runs the kernel with its arguments; arrays as pointers."""
-    _library().run(blocks, threads, *arguments)
+def join(grid: tuple[int, int], arguments: list[Any], threads: int = 1) -> None:
+    """Runs the kernel of that name with its arguments; arrays as pointers."""
+    _library().join(*grid, threads, *arguments)
+
+
+def rise(queries: int, arguments: list[Any], threads: int = 1) -> None:
+    """Runs the kernel that raises thresholds."""
+    _library().rise(queries, threads, *arguments)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Where there is a card, it is open before the first test: its descriptors last as long as the process."""
+"""Where there is a card, it is open before the first test, and as long as the process runs."""
 
 import pytest
 

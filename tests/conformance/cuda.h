@@ -12,9 +12,9 @@
 // One block runs at a time, so what a block shares may be static.
 #define __shared__ static
 
-struct Index { int x; };
+struct Index { int x, y; };
 static thread_local Index threadIdx;
-static Index blockIdx, blockDim;
+static Index blockIdx, blockDim, gridDim;
 static std::barrier<> *all;
 
 static void __syncthreads() { if (all) all->arrive_and_wait(); }
@@ -39,9 +39,11 @@ static float __fsub_rd(float a, float b) {
     return (double)near > exact ? std::nextafter(near, -INFINITY) : near;
 }
 
-template <class Kernel> static void launch(int blocks, int threads, Kernel kernel) {
+template <class Kernel> static void launch(Index blocks, int threads, Kernel kernel) {
     blockDim.x = threads;
-    for (blockIdx.x = 0; blockIdx.x < blocks; blockIdx.x++) {
+    gridDim = blocks;
+    for (int block = 0; block < blocks.x * blocks.y; block++) {
+        blockIdx = {block % blocks.x, block / blocks.x};
         if (threads == 1) {
             threadIdx.x = 0;
             all = nullptr;

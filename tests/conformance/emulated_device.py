@@ -81,10 +81,10 @@ class EmulatedSelection:
         self.capacity = tile_rows + wanted.kept_max
         self.thresholds = np.full(count, -np.inf, np.float32)
         self.counts = np.zeros(count, np.int32)
+        self.settled = np.zeros(count, np.int32)
         self.list_rows = np.empty((count, self.capacity), np.int32)
         self.list_estimates = np.empty((count, self.capacity), np.float32)
         self.sets: NDArray[np.bool_] | None = None
-        self.set_of = np.full(count, -1, np.int32)
 
     def add(
         self,
@@ -92,7 +92,6 @@ class EmulatedSelection:
         start: int,
         stop: int,
         sets: NDArray[np.bool_] | None,
-        set_of: NDArray[np.int32],
     ) -> None:
         self._device._work()
         assert block.first <= start < stop <= block.stop and stop - start <= self._tile_rows
@@ -100,7 +99,7 @@ class EmulatedSelection:
         vectors = block.vectors[start - block.first : stop - block.first]
         norms = block.norms[start - block.first : stop - block.first]
         products = self.products(vectors, norms)
-        self.sets, self.set_of = sets, set_of
+        self.sets = sets
         self._device.select(self, products, norms, start)
 
     def rows(self) -> list[NDArray[np.int64] | None]:
@@ -141,7 +140,7 @@ def select_rows(
     norms: NDArray[np.float32],
     first_row: int,
 ) -> None:
-    """What the kernel of that name does."""
+    """What the kernels do."""
     wanted = selection.wanted
     for query, own in enumerate(products):
         count = selection.counts[query]
@@ -152,7 +151,7 @@ def select_rows(
         elif wanted.metric == "euclidean":
             own = wanted.doubled_norms[query] * own - norms * norms
         joins = own >= selection.thresholds[query]
-        place = selection.set_of[query]
+        place = wanted.set_of[query]
         if place >= 0:
             assert selection.sets is not None
             joins &= selection.sets[place]

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tests.conformance.compiled_kernel import launch
+from tests.conformance import compiled_kernel
 
 
 class StrawArray:
@@ -36,6 +36,9 @@ class StrawArray:
     def __getitem__(self, key: Any) -> "StrawArray":
         return StrawArray(self.values[key])
 
+    def __setitem__(self, key: Any, values: "StrawArray") -> None:
+        self.values[key] = values.values
+
     def reshape(self, *shape: Any) -> "StrawArray":
         return StrawArray(self.values.reshape(*shape))
 
@@ -55,8 +58,6 @@ class StrawArray:
 
 
 class StrawStream:
-    ptr = 7
-
     def __init__(self, non_blocking: bool) -> None:
         assert non_blocking
 
@@ -91,24 +92,32 @@ class _Device:
 
 class _RawModule:
     def __init__(self, code: str, options: tuple[str, ...]) -> None:
-        assert "select_rows" in code and options == ("--std=c++17",)
+        assert options == ("--std=c++17",)
+        self._code = code
 
-    def get_function(self, name: str) -> Callable[..., None]:
-        assert name == "select_rows"
-        return _run
+    def get_function(self, name: str) -> Callable[[Any, Any, Any], None]:
+        assert f" {name}(" in self._code
+        kernels: dict[str, Callable[[Any, Any, Any], None]]
+        kernels = {"join_rows": _join, "raise_thresholds": _rise}
+        return kernels[name]
 
 
-def _run(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
-    assert block[0] <= 1_024 and grid[0] >= 1
-    # CuPy passes a Python int as 64 bits, which the kernel does not take.
+def _join(grid: tuple[int, int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
+    compiled_kernel.join(grid, _passed(grid, block, arguments))
+
+
+def _rise(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
+    compiled_kernel.rise(grid[0], _passed(grid, block, arguments))
+
+
+def _passed(grid: tuple[int, ...], block: tuple[int], arguments: tuple[Any, ...]) -> list[Any]:
+    assert block[0] <= 1_024 and min(grid) >= 1 and max(grid[1:], default=1) <= 65_535
+    # CuPy passes a Python int as 64 bits, which the kernels do not take.
     assert all(isinstance(one, StrawArray | np.int32) for one in arguments)
-    launch(
-        grid[0],
-        [
-            ctypes.c_void_p(one.data.ptr) if isinstance(one, StrawArray) else int(one)
-            for one in arguments
-        ],
-    )
+    return [
+        ctypes.c_void_p(one.data.ptr) if isinstance(one, StrawArray) else int(one)
+        for one in arguments
+    ]
 
 
 _KINDS = {0: np.float32, 2: np.float16}
@@ -152,10 +161,6 @@ def _gemm(
     three[...] = wide[0] @ wide[1]
 
 
-def _set_stream(handle: int, stream: int) -> None:
-    assert (handle, stream) == (3, StrawStream.ptr)
-
-
 def _by_columns(at: int, kind: int, leading: int, rows: int, columns: int) -> Any:
     assert leading >= rows
     dtype = np.dtype(_KINDS[kind])
@@ -179,7 +184,6 @@ def modules() -> dict[str, types.ModuleType]:
         CUBLAS_GEMM_DEFAULT=-1,
         CUBLAS_COMPUTE_32F_FAST_TF32=_COMPUTE_TF32,
         gemmEx=_gemm,
-        setStream=_set_stream,
     )
     device.__dict__.update(get_cublas_handle=lambda: 3)
     cuda.__dict__.update(
@@ -204,8 +208,6 @@ def modules() -> dict[str, types.ModuleType]:
         float32=np.float32,
         int32=np.int32,
         empty=lambda shape, kind: StrawArray(np.empty(shape, kind)),
-        zeros=lambda shape, kind: StrawArray(np.zeros(shape, kind)),
-        full=lambda shape, value, kind: StrawArray(np.full(shape, value, kind)),
         asarray=lambda values: StrawArray(np.array(values)),
         get_default_memory_pool=lambda: types.SimpleNamespace(free_all_blocks=lambda: None),
     )

@@ -136,14 +136,15 @@ def closeness(rows: Rows, queries: Queries) -> NDArray[np.longdouble]:
         size = np.sqrt((away * away).sum())
         of_centre = size * size
         distances = ((one - vectors) ** 2).sum(axis=1)
-        return (of_centre - distances) / (2 * size) if size else -distances
+        return np.asarray((of_centre - distances) / (2 * size) if size else -distances)
     unit = one / (np.sqrt((one * one).sum()) or np.longdouble(1))
     if queries.metric == "cosine":
         norms = np.sqrt((vectors * vectors).sum(axis=1))
-        return np.divide(vectors @ unit, norms, out=np.zeros_like(norms), where=norms > 0)
+        cosines = np.divide(vectors @ unit, norms, out=np.zeros_like(norms), where=norms > 0)
+        return np.asarray(cosines)
     wide = centre.astype(np.float64)
     rate = float(split(queries, wide, float(wide @ wide))[2][0])
-    return vectors @ unit - (unit - rate * centre) @ centre
+    return np.asarray(vectors @ unit - (unit - rate * centre) @ centre)
 
 
 def shuffled(rows: Rows, random: np.random.Generator) -> Rows:

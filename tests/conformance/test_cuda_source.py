@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kernels.gpu.kernel_source import KERNEL, source
+from kernels.gpu.kernel_source import KERNELS, source
 
 ARCHITECTURES = ["compute_80", "compute_90"]
 
@@ -52,9 +52,9 @@ def compiled(code: str, architecture: str) -> tuple[str, str]:
 
 @pytest.mark.skipif(NVRTC is None, reason="NVRTC is not here: nvidia-cuda-nvrtc is not installed")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_kernel_compiles(architecture: str) -> None:
+def test_the_kernels_compile(architecture: str) -> None:
     ptx, said = compiled(source(), architecture)
-    assert f".entry {KERNEL}(" in ptx, said
+    assert all(f".entry {kernel}(" in ptx for kernel in KERNELS), said
     assert not said
     # The threshold is rounded down, by one instruction.
     assert "sub.rm.f32" in ptx

@@ -38,8 +38,8 @@ def normal(count: int, dimension: int, seed: int = 1) -> Vectors:
     return np.random.default_rng(seed).standard_normal((count, dimension)).astype(np.float32)
 
 
-def made(device: EmulatedDevice, block_rows_max: int = 500) -> GpuBackend:
-    return GpuBackend(device, NumpyBackend(), block_rows_max)
+def made(device: EmulatedDevice, block_rows_max: int = 500, held_blocks: int = 1) -> GpuBackend:
+    return GpuBackend(device, NumpyBackend(), block_rows_max, held_blocks)
 
 
 def agree(found: list[Hits], rows: Rows, queries: Vectors, asks: list[Ask], metric: Metric) -> None:
@@ -102,7 +102,7 @@ def test_sums_are_within_the_bound_where_they_are_long(form: Format) -> None:
     queries = Queries.of(normal(3, 20_000, 2), "dotproduct")
     units = (queries.vectors / queries.norms[:, None]).astype(np.float32)
     k = np.ones(3, np.int32)
-    wanted = Wanted(units, units[:, 0], k, units[:, 0], "dotproduct", form, 1)
+    wanted = Wanted(units, units[:, 0], k, units[:, 0], k - 2, "dotproduct", form, 1)
     device = EmulatedDevice()
     selection = device.begin(wanted, 20)
     products = selection.products(rounded(rows.vectors, form), rows.norms)
@@ -182,31 +182,32 @@ def test_rows_that_stay_on_the_card_answer_as_those_that_pass_by(metric: Metric)
         Ask(1)
     ] * 2
     device = EmulatedDevice()
-    backend = made(device)
+    backend = made(device, held_blocks=2)
     for _ in range(2):
         agree(search(backend, rows, Queries.of(queries, metric), asks), rows, queries, asks, metric)
         backend.load(rows)
-    assert device.held == 8
+    assert device.held == 4
     device.streamed.clear()
     agree(search(backend, rows, Queries.of(queries, metric), asks), rows, queries, asks, metric)
     assert not device.streamed
 
 
-def test_what_does_not_fit_passes_by_and_the_rest_stays() -> None:
+@pytest.mark.parametrize(("held_blocks", "stay"), [(1, 3), (2, 1), (4, 0)])
+def test_what_does_not_fit_passes_by_and_the_rest_stays(held_blocks: int, stay: int) -> None:
     rows, queries = read_only(normal(4_000, 24)), normal(3, 24, 2)
     device = EmulatedDevice(rows_bytes_max=3 * 500 * (24 * 2 + 4))
-    backend = made(device)
+    backend = made(device, held_blocks=held_blocks)
     backend.load(rows)
-    assert device.held == 3 and backend.loaded(rows) is False
+    assert device.held == stay and backend.loaded(rows) is False
     asks = [Ask(10)] * 3
     found = search(backend, rows, Queries.of(queries, "cosine"), asks)
     agree(found, rows, queries, asks, "cosine")
-    assert backend.loaded_bytes == device.rows_bytes_max
+    assert backend.loaded_bytes == stay * held_blocks * 500 * (24 * 2 + 4)
 
 
 def test_blocks_go_with_their_array_and_make_room() -> None:
     device = EmulatedDevice(rows_bytes_max=1_000 * (24 * 2 + 4))
-    resident = Resident(device, 500)
+    resident = Resident(device, 500, 1)
     first, second = read_only(normal(1_000, 24)), read_only(normal(1_000, 24, 2))
     form = format_of(first)
     resident.load(first, form)
@@ -228,7 +229,7 @@ def test_an_array_that_may_change_does_not_stay() -> None:
 
 def test_a_shrunken_card_holds_half_as_much() -> None:
     device = EmulatedDevice(rows_bytes_max=1_000 * (24 * 2 + 4))
-    resident, rows = Resident(device, 500), read_only(normal(1_000, 24))
+    resident, rows = Resident(device, 500, 1), read_only(normal(1_000, 24))
     resident.load(rows, format_of(rows))
     resident.shrink()
     assert resident.bytes == 0 and device.trims == 1
@@ -317,7 +318,7 @@ def test_the_kernel_keeps_the_same_rows_with_many_threads(metric: Metric) -> Non
         GpuBackend(EmulatedDevice(select=select), NumpyBackend(), 250).survivors(
             rows, batch, asks, lambda: True
         )
-        for select in (None, CompiledKernel(1), CompiledKernel(3), CompiledKernel(8))
+        for select in (None, CompiledKernel(1), CompiledKernel(3, blocks=2), CompiledKernel(8))
     ]
     for others in found[1:]:
         for mine, theirs in zip(found[0], others, strict=True):

@@ -1,4 +1,4 @@
-"""The threads of the kernel never meet: a sanitizer watches them, compiled as C++."""
+"""The threads of the kernels never meet: a sanitizer watches them, compiled as C++."""
 
 import subprocess
 from pathlib import Path
@@ -17,15 +17,20 @@ int main() {
     std::vector<float> products(queries * rows), norms(rows, 1), doubled(queries, 2);
     std::vector<float> margins(queries, .05f), thresholds(queries, -INFINITY);
     std::vector<float> estimates(queries * capacity);
-    std::vector<int> wanted(queries, 10), counts(queries), list(queries * capacity), sets(queries, -1);
+    std::vector<int> wanted(queries, 10), counts(queries), settled(queries), sets(queries, -1);
+    std::vector<int> list(queries * capacity);
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
     for (int tile = 0; tile < 3; tile++) {
         for (float &one : products) one = normal(random);
-        launch(queries, 8, [&] {
-            select_rows(products.data(), norms.data(), rows, tile * rows, nullptr, sets.data(), 0,
-                doubled.data(), margins.data(), wanted.data(), kept, capacity, thresholds.data(),
-                counts.data(), list.data(), estimates.data());
+        launch({2, queries}, 8, [&] {
+            join_rows(products.data(), norms.data(), rows, tile * rows, nullptr, sets.data(), 0,
+                doubled.data(), capacity, thresholds.data(), counts.data(), list.data(),
+                estimates.data());
+        });
+        launch({queries, 1}, 8, [&] {
+            raise_thresholds(margins.data(), wanted.data(), kept, capacity, thresholds.data(),
+                counts.data(), settled.data(), list.data(), estimates.data());
         });
     }
     std::puts(counts[0] >= 10 && counts[1] >= 10 ? "done" : "wrong");

@@ -53,8 +53,8 @@ def test_the_wheel_takes_one_name(installed: Path) -> None:
 
 
 def test_the_wheel_holds_the_source_of_the_kernel(installed: Path) -> None:
-    kernel = installed / "torpor" / "_server" / "kernels" / "gpu" / "select_rows.cu"
-    assert "select_rows" in kernel.read_text()
+    kernel = installed / "torpor" / "_server" / "kernels" / "gpu" / "selection.cu"
+    assert "join_rows" in kernel.read_text()
 
 
 def test_the_wheel_runs_outside_the_checkout(installed: Path) -> None:

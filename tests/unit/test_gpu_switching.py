@@ -29,19 +29,23 @@ class Bench:
         self.failure = failure
         self.starts = 0
         self.said: list[str] = []
-        self.backend = SwitchingBackend(NumpyBackend(), self._start, self.said.append, 1_000)
+        self.loads: list[str] = []
+        self.backend = SwitchingBackend(NumpyBackend(), self._start, self._say, 1_000)
 
     @property
     def card(self) -> GpuBackend:
         assert self.backend._gpu is not None
         return self.backend._gpu
 
+    def _say(self, what: str) -> None:
+        (self.loads if what.startswith("gpu_loaded") else self.said).append(what)
+
     def _start(self, cpu: object) -> tuple[GpuBackend, str]:
         self.starts += 1
         self.may_start.wait()
         if self.failure is not None:
             raise self.failure
-        return GpuBackend(self.device, cpu, 500), "start_ms=1"
+        return GpuBackend(self.device, cpu, 500, 1), "start_ms=1"
 
     def asks(self, rows: Rows, count: int = 2) -> bool:
         """Asks, checks the answer, and says whether the card gave it."""
@@ -97,6 +101,8 @@ def test_the_processor_answers_while_the_card_starts_and_then_the_card(
     assert all(one.asks(rows) for _ in range(5))
     assert one.starts == 1 and one.backend.name == "emulated"
     assert one.said == ["gpu_ready start_ms=1"]
+    until(lambda: bool(one.loads))
+    assert [what.split(" ms=")[0] for what in one.loads] == ["gpu_loaded rows=2000 whole=True"]
     # Its rows are there before it answers: none of them came over the bus for a query.
     assert not one.device.streamed
 

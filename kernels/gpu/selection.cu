@@ -1,15 +1,18 @@
-// Keeps, for each query, the rows of a tile that may be in its answer. One block of threads a query.
+// Keeps, for each query, the rows of a tile that may be in its answer, in two steps.
 //
-// A query has a list of rows with their estimates. A row of the tile joins it when its estimate reaches
-// the query's threshold; then the threshold rises to the k-th best estimate in the list less the margin,
-// and who falls below it leaves. A list has room for kept_max rows and a whole tile, so that joining needs
-// no check; a query whose list stays longer than kept_max is given up, and its count is -1 from then on.
+// A query has a list of rows with their estimates. join_rows adds each row of the tile whose estimate
+// reaches the query's threshold; a query may have several blocks of threads, which share its list. Then
+// raise_thresholds, one block a query, raises the threshold to the k-th best estimate in the list less the
+// margin, and who falls below it leaves. A list has room for kept_max rows and a whole tile, so that
+// joining needs no check; a query whose list stays longer than kept_max is given up: its threshold is
+// infinite from then on, and its count -1.
 //
 // No header is included: NVRTC compiles this as it stands, and so does a C++ compiler behind a few lines
 // that stand for CUDA (tests/conformance/cuda.h).
 
 #define DOTPRODUCT 0
 #define COSINE 1
+#define NEVER __uint_as_float(0x7f800000u)
 
 // Floats as integers of the same order, but for -0, which comes before 0.
 __device__ static unsigned key_of(float value) {
@@ -74,7 +77,7 @@ __device__ static int compact(int *rows, float *estimates, int count, float thre
     return kept;
 }
 
-extern "C" __global__ void select_rows(
+extern "C" __global__ void join_rows(
     const float *products,         // (queries, row_count): unit queries with the rows of the tile
     const float *norms,            // (row_count): of these rows
     int row_count,
@@ -83,29 +86,18 @@ extern "C" __global__ void select_rows(
     const int *set_of,             // (queries): a query's set; -1 where all rows count
     int metric,
     const float *doubled_norms,    // (queries)
-    const float *margins,          // (queries)
-    const int *wanted,             // (queries): k of each
-    int kept_max,
     int capacity,                  // of a list: at least kept_max + row_count
-    float *thresholds,             // (queries), at first -infinity
-    int *counts,                   // (queries): rows in each list; -1: given up
+    const float *thresholds,       // (queries), at first -infinity
+    int *counts,                   // (queries): rows in each list
     int *list_rows,                // (queries, capacity)
     float *list_estimates          // (queries, capacity)
 ) {
-    __shared__ int filled;
-    const size_t query = blockIdx.x;
-    const int count = counts[query];
-    if (count < 0) return;
+    const size_t query = blockIdx.y;
     const float threshold = thresholds[query];
     const float doubled_norm = doubled_norms[query];
     const unsigned char *counted = set_of[query] < 0 ? 0 : sets + (size_t)set_of[query] * row_count;
     const float *own = products + query * row_count;
-    int *rows = list_rows + query * capacity;
-    float *estimates = list_estimates + query * capacity;
-
-    if (threadIdx.x == 0) filled = count;
-    __syncthreads();
-    for (int i = threadIdx.x; i < row_count; i += blockDim.x) {
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < row_count; i += gridDim.x * blockDim.x) {
         if (counted && !counted[i]) continue;
         float estimate = own[i], norm = norms[i];
         if (metric == COSINE) {
@@ -114,19 +106,42 @@ extern "C" __global__ void select_rows(
             estimate = doubled_norm * estimate - norm * norm;
         }
         if (estimate >= threshold) {
-            int place = atomicAdd(&filled, 1);
-            rows[place] = first_row + i;
-            estimates[place] = estimate;
+            size_t place = query * capacity + atomicAdd(&counts[query], 1);
+            list_rows[place] = first_row + i;
+            list_estimates[place] = estimate;
         }
     }
-    __syncthreads();
+}
 
-    int found = filled;
-    if (found > count && found > wanted[query]) {
+extern "C" __global__ void raise_thresholds(
+    const float *margins,          // (queries)
+    const int *wanted,             // (queries): k of each
+    int kept_max,
+    int capacity,
+    float *thresholds,
+    int *counts,                   // (queries): -1 where a query is given up
+    int *settled,                  // (queries): what counts were when the threshold was last looked at
+    int *list_rows,
+    float *list_estimates
+) {
+    const size_t query = blockIdx.x;
+    int found = counts[query];
+    const int before = settled[query];
+    // Everybody has read them before anybody writes.
+    __syncthreads();
+    if (found == before) return;
+    if (found > wanted[query]) {
+        float *estimates = list_estimates + query * capacity;
         // Rounded down, so that no row is lost by the threshold's own rounding.
         float raised = __fsub_rd(kth_largest(estimates, found, wanted[query]), margins[query]);
-        found = compact(rows, estimates, found, raised);
+        found = compact(list_rows + query * capacity, estimates, found, raised);
         if (threadIdx.x == 0) thresholds[query] = raised;
     }
-    if (threadIdx.x == 0) counts[query] = found > kept_max ? -1 : found;
+    if (threadIdx.x == 0) {
+        if (found > kept_max) {
+            thresholds[query] = NEVER;
+            found = -1;
+        }
+        counts[query] = settled[query] = found;
+    }
 }
