@@ -28,6 +28,7 @@ QUESTIONS = {
     "peers": "what do other engines cost, cold and warm, on the same data?",
     "servers": "how many queries a second on many rows, beside other servers, and where does it go?",
     "kernels": "what does each way to compute an answer cost, beside faiss and usearch?",
+    "card": "what does a graphics card bring, and how near is it to what it can do?",
     "fold": "what do folding a log and merging a million rows cost, and those who ask meanwhile?",
     "filtered": "what does a query cost that only some of the records match?",
     "million": "what do filters, fetches, lists and updates cost on a million records?",
