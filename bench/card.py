@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> None:
         record.figures["copy within the card's memory GB/s"] = rates.bytes_a_ms / 1e6
         for form, rate in rates.operations_a_ms.items():
             record.figures[f"product of matrices, {_NAMES[form]} TFLOP/s"] = rate / 1e9
-        vectors = grow(widen(dataset.vectors, options.dimension), count, options.cache)
+        vectors = np.asarray(grow(widen(dataset.vectors, options.dimension), count, options.cache))
         vectors.flags.writeable = False
         queries = widen(dataset.queries, options.dimension)
         beside = CodeBackend(fastest(), NumpyBackend(threads), threads)

@@ -146,8 +146,10 @@ class GpuBackend:
             form,
             kept_max,
         )
+        # Parts of a block that are alike: a sliver would cost as much to begin as a tile.
+        block_rows = max(1, min(self._resident.block_rows(rows), rows.stop - rows.start))
         room = (WORK_BYTES // len(asks) - 8 * kept_max) // 12
-        tile_rows = max(1, min(self._resident.block_rows(rows), room, rows.stop - rows.start))
+        tile_rows = math.ceil(block_rows / math.ceil(block_rows / room))
         step = min(tile_rows, max(_FIRST_TILE_ROWS_MIN, 4 * max(ask.k for ask in asks)))
         selection = self._device.begin(wanted, tile_rows)
         try:

@@ -21,8 +21,8 @@ from kernels.rows import Rows
 _BLOCK_BYTES = 64 << 20
 BLOCK_ROWS_MAX = 1 << 16
 # Blocks that stay are so many times as large: a card looks at 64 MiB in 20 us, and having it begin
-# takes 60.
-HELD_BLOCKS = 8
+# takes 60 to 100.
+HELD_BLOCKS = 16
 
 
 class Resident:

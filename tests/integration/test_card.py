@@ -11,7 +11,8 @@ from tests.integration.client import fold, wait_until
 from tests.integration.conftest import Start
 
 _DIMENSION = 16_384
-_ROWS = GPU_VALUES_MIN // _DIMENSION + 26
+# So many that they are folded more often than there may be segments, and merged into one.
+_ROWS = 1_400
 _BATCH = 50
 
 
@@ -20,6 +21,7 @@ def test_an_index_is_answered_while_the_card_starts_and_by_the_card_from_then_on
     start: Start, tmp_path: Path
 ) -> None:
     vectors = np.random.default_rng(1).standard_normal((_ROWS, _DIMENSION)).astype(np.float32)
+    assert vectors.size > GPU_VALUES_MIN
     client = start("--idle-seconds", "600")
     client.create("large", dimension=_DIMENSION)
     for first in range(0, _ROWS, _BATCH):
