@@ -20,9 +20,10 @@ from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 
 # What the tiles of scores and the lists of kept rows may take on the device; 12 bytes for each query and
-# row of a tile, 8 for each row that may be kept: 1,024 queries at tiles of 32,768 rows.
+# row of a tile, 8 for each row that may be kept: 256 queries at tiles of 160,000 rows.
 WORK_BYTES = 512 << 20
-_QUERIES_MAX = 1_024
+# More at once take longer than in turns: their tiles are small.
+_QUERIES_MAX = 256
 _TILE_ROWS_MIN = 4_096
 # The first tile of a search is small: until there is a threshold, every row joins the list.
 _FIRST_TILE_ROWS_MIN = 4_096

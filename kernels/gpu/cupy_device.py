@@ -25,9 +25,8 @@ from kernels.gpu.kernel_source import JOIN, METRICS, RAISE, source
 
 # Of what is free when the device is opened; other processes and the libraries need the rest.
 _FREE_SHARE = 0.9
-# Threads of a block: of several that look at the scores of one query, and of one that sorts its list.
-_JOIN_THREADS = 256
-_RAISE_THREADS = 1_024
+# Threads of a block.
+_THREADS = 256
 # Blocks that look at scores: enough for every multiprocessor, as long as a thread has so many rows.
 _JOIN_BLOCKS_MAX = 4_096
 _JOIN_THREAD_ROWS = 8
@@ -184,14 +183,14 @@ class _Selection:
                 *(allowed, self._set_of, np.int32(METRICS[wanted.metric]), self._doubled_norms),
                 *(capacity, self._thresholds, self._counts, *lists),
             )
-            share = -(-count // (_JOIN_THREADS * _JOIN_THREAD_ROWS))
+            share = -(-count // (_THREADS * _JOIN_THREAD_ROWS))
             blocks = max(1, min(share, _JOIN_BLOCKS_MAX // queries))
-            device.join((blocks, queries), (_JOIN_THREADS,), arguments)
+            device.join((blocks, queries), (_THREADS,), arguments)
             settling = (
                 *(self._margins, self._k, np.int32(wanted.kept_max), capacity),
                 *(self._thresholds, self._counts, self._settled, *lists),
             )
-            device.rise((queries,), (_RAISE_THREADS,), settling)
+            device.rise((queries,), (_THREADS,), settling)
             done = device.cupy.cuda.Event(disable_timing=True)
             done.record(device.compute)
             self._waiting.append(done)

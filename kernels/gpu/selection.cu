@@ -13,6 +13,10 @@
 #define DOTPRODUCT 0
 #define COSINE 1
 #define NEVER __uint_as_float(0x7f800000u)
+// Rows whose products and norms a thread has under way at once.
+#define UNDER_WAY 4
+// So many values are told apart by counting who is larger.
+#define FEW 256
 
 // Floats as integers of the same order, but for -0, which comes before 0.
 __device__ static unsigned key_of(float value) {
@@ -24,7 +28,24 @@ __device__ static float value_of(unsigned key) {
     return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
 }
 
-// The k-th largest of count > k values, by eight bits of its key at a time.
+// The k-th largest of count > k values, FEW at most: k - 1 are larger, or equal and before it.
+__device__ static float kth_largest_of_few(const float *values, int count, int k) {
+    __shared__ float shared[FEW];
+    __shared__ float found;
+    for (int i = threadIdx.x; i < count; i += blockDim.x) shared[i] = values[i];
+    __syncthreads();
+    for (int i = threadIdx.x; i < count; i += blockDim.x) {
+        int before = 0;
+        for (int j = 0; j < count; j++) {
+            before += shared[j] > shared[i] || (shared[j] == shared[i] && j < i);
+        }
+        if (before == k - 1) found = shared[i];
+    }
+    __syncthreads();
+    return found;
+}
+
+// The same of any number of values, by eight bits of its key at a time.
 __device__ static float kth_largest(const float *values, int count, unsigned k) {
     __shared__ unsigned bins[256];
     __shared__ unsigned chosen, left;
@@ -78,8 +99,8 @@ __device__ static int compact(int *rows, float *estimates, int count, float thre
 }
 
 extern "C" __global__ void join_rows(
-    const float *products,         // (queries, row_count): unit queries with the rows of the tile
-    const float *norms,            // (row_count): of these rows
+    const float *__restrict__ products,  // (queries, row_count): unit queries with the rows of the tile
+    const float *__restrict__ norms,     // (row_count): of these rows
     int row_count,
     int first_row,                 // the number of the tile's first row
     const unsigned char *sets,     // (any, row_count): which rows count
@@ -97,18 +118,34 @@ extern "C" __global__ void join_rows(
     const float doubled_norm = doubled_norms[query];
     const unsigned char *counted = set_of[query] < 0 ? 0 : sets + (size_t)set_of[query] * row_count;
     const float *own = products + query * row_count;
-    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < row_count; i += gridDim.x * blockDim.x) {
-        if (counted && !counted[i]) continue;
-        float estimate = own[i], norm = norms[i];
-        if (metric == COSINE) {
-            estimate = norm > 0 ? estimate / norm : 0;
-        } else if (metric != DOTPRODUCT) {
-            estimate = doubled_norm * estimate - norm * norm;
+    // Below it times the norm, no product reaches the threshold, however the three are rounded: few rows
+    // are divided.
+    const float short_of_it = threshold - 1e-6f * fabsf(threshold) - 1e-12f;
+    const int stride = gridDim.x * blockDim.x;
+    int first = blockIdx.x * blockDim.x + threadIdx.x;
+    for (; first < row_count; first += UNDER_WAY * stride) {
+        float estimates[UNDER_WAY], sizes[UNDER_WAY];
+        // Loads of all first: none waits for what is done with another.
+        for (int j = 0; j < UNDER_WAY; j++) {
+            int i = first + j * stride;
+            estimates[j] = i < row_count ? own[i] : 0;
+            sizes[j] = i < row_count ? norms[i] : 0;
         }
-        if (estimate >= threshold) {
-            size_t place = query * capacity + atomicAdd(&counts[query], 1);
-            list_rows[place] = first_row + i;
-            list_estimates[place] = estimate;
+        for (int j = 0; j < UNDER_WAY; j++) {
+            int i = first + j * stride;
+            float estimate = estimates[j], norm = sizes[j];
+            if (i >= row_count) break;
+            if (metric == COSINE) {
+                if (estimate < short_of_it * norm) continue;
+                estimate = norm > 0 ? estimate / norm : 0;
+            } else if (metric != DOTPRODUCT) {
+                estimate = doubled_norm * estimate - norm * norm;
+            }
+            if (estimate >= threshold && !(counted && !counted[i])) {
+                size_t place = query * capacity + atomicAdd(&counts[query], 1);
+                list_rows[place] = first_row + i;
+                list_estimates[place] = estimate;
+            }
         }
     }
 }
@@ -133,7 +170,9 @@ extern "C" __global__ void raise_thresholds(
     if (found > wanted[query]) {
         float *estimates = list_estimates + query * capacity;
         // Rounded down, so that no row is lost by the threshold's own rounding.
-        float raised = __fsub_rd(kth_largest(estimates, found, wanted[query]), margins[query]);
+        float kth = found <= FEW ? kth_largest_of_few(estimates, found, wanted[query])
+                                 : kth_largest(estimates, found, wanted[query]);
+        float raised = __fsub_rd(kth, margins[query]);
         found = compact(list_rows + query * capacity, estimates, found, raised);
         if (threadIdx.x == 0) thresholds[query] = raised;
     }
