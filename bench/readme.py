@@ -84,6 +84,8 @@ _DATA = {
     "peers": "debian-packages",
     "kernels": "debian-packages",
     "fold": "debian-packages",
+    "card": "debian-packages",
+    "card_10m": "debian-packages",
     "front": "echo",
 }
 
@@ -95,7 +97,21 @@ _HEADINGS = {
     "tenants": "50,000 namespaces of 20 records in one index",
     "peers": "other engines on the same records, at recall@10 of 0.95 or more, each as it comes",
     "kernels": "arrays in this process, one thread, 1,000,000 x 384 grown from the same set",
+    "card": "a graphics card (H100, on another machine), exact, 1,000,000 x 768 grown from the same set",
+    "card_10m": "the same card, 10,000,000 x 384",
 }
+
+_ON_CARDS = [
+    (f"batch {batch}, {way} ms", f"{asked}, {way}")
+    for batch, asked in ((1, "one query"), (32, "32 queries at once"), (1_024, "1,024 queries"))
+    for way in (
+        "float16",
+        "float16, without exact scores",
+        "float32 as TF32",
+        "float32 as TF32, without exact scores",
+        "codes on the processor",
+    )
+]
 
 # What is shown of each record: the name of a list of samples, and what a reader calls it.
 _ROWS: dict[str, list[tuple[str, str]]] = {
@@ -153,6 +169,13 @@ _ROWS: dict[str, list[tuple[str, str]]] = {
             ("faiss RaBitQ", "faiss IVF RaBitQ FastScan and float32, at that recall"),
         )
     ],
+    "card": [
+        *_ON_CARDS,
+        ("start: import ms", "starting: import of CuPy"),
+        ("start: context ms", "– its context, and the kernels, which are compiled once"),
+        ("start: first search ms", "– a first search in each format"),
+    ],
+    "card_10m": _ON_CARDS,
     "sleeping": [("page of 100 of the list ms", "a page of 100 of the list of indexes")],
     "filtered": [
         ("no filter ms", "warm query without a filter"),
@@ -271,6 +294,18 @@ _FIGURES: dict[str, list[tuple[str, str, str]]] = {
             )
         ),
     ],
+    **{
+        card: [
+            (f"batch {batch}, {form}: {bound} ms", f"{rows}, {asked}, {form}: {said}", "{:.2f} ms")
+            for batch, asked in ((1, "one query"), (1_024, "1,024 queries"))
+            for form in ("float16", "float32 as TF32")
+            for bound, said in (
+                ("the memory takes", "the card's memory alone"),
+                ("the tensor cores take", "its tensor cores alone"),
+            )
+        ]
+        for card, rows in (("card", "1,000,000 x 768"), ("card_10m", "10,000,000 x 384"))
+    },
     "filtered": [("recall@10", "recall@10 of the filtered queries", "{:.3f}")],
     "million": [
         (

@@ -1,8 +1,8 @@
 """A graphics card, by CuPy.
 
-NOT RUN ON A CARD YET: where this was written there was none. What was done instead: its calls run
-against a stand-in for CuPy that checks their arguments (tests/conformance/straw_cupy.py), the kernel's
-source runs compiled by a C++ compiler, and NVRTC compiles it for sm_80 and sm_90.
+It has run on an H100 (CUDA 13, CuPy 14), on no other card. Where there is none, its calls run against a
+stand-in for CuPy that checks their arguments (tests/conformance/straw_cupy.py), the kernels' source runs
+compiled by a C++ compiler, and NVRTC compiles it for sm_80 and sm_90.
 
 Three streams: searches run on one; rows that stay are uploaded on another, by another thread; rows that
 only pass by are copied on the third, while the ones before them are searched. Copies go through pinned

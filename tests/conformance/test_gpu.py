@@ -248,10 +248,12 @@ def test_many_queries_share_a_tile_and_fit_into_the_memory_for_work(
     monkeypatch.setattr(gpu_backend, "WORK_BYTES", 60 * (8 * 16_384 + 12 * 4_096))
     vectors, queries = normal(9_000, 8), normal(200, 8, 2)
     taken: list[int] = []
+    tiles: list[int] = []
 
     class Watched(EmulatedDevice):
         def begin(self, wanted: Wanted, tile_rows: int) -> EmulatedSelection:
             selection = super().begin(wanted, tile_rows)
+            tiles.append(tile_rows)
             arrays = (selection.list_rows, selection.list_estimates)
             products = 4 * len(selection.counts) * tile_rows
             taken.append(products + sum(one.nbytes for one in arrays))
@@ -262,6 +264,8 @@ def test_many_queries_share_a_tile_and_fit_into_the_memory_for_work(
     found = search(backend, rows, Queries.of(queries, metric), asks)
     agree(found, rows, queries, asks, metric)
     assert len(taken) == 4 and max(taken) <= gpu_backend.WORK_BYTES
+    # What cuBLAS is fast at.
+    assert all(rows % 64 == 0 for rows in tiles)
 
 
 def test_twenty_thousand_dimensions() -> None:
