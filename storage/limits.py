@@ -61,8 +61,7 @@ SEGMENTS_MAX = 8
 DEAD_SHARE_MAX = 0.25
 
 # Values of a scan below which a graphics card is not worth its start and its memory: 64 MB of float32.
-# One
-# query over them takes an H100 0.75 ms, of which 0.5 go into beginning, and processors 3 to 4.
+# One query over them takes an H100 0.75 ms, of which 0.5 go into beginning, and processors 3 to 4.
 GPU_VALUES_MIN = 1 << 24
 
 assert RECALL_TOP_K_MAX < TOP_K_MAX
