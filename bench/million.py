@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress, track
 
@@ -24,6 +25,8 @@ from bench.target import INDEX, Target, connected, start
 from torpor.v1 import data_pb2
 
 _KEY = "installed_kb"
+_PERCENTS = (50, 10, 1, 0.1)
+_K = 10
 _BATCH = 100
 _TWO_CONDITIONS = {"arch": "amd64", "section": "libs"}
 _UPDATED = 10_000
@@ -91,18 +94,25 @@ class _Million:
 
     def measure(self, target: Target) -> None:
         """Reads, awake and asleep."""
-        one, allowed = metadata.above(self._rows, _KEY, 0.01)
+        filters: dict[float, metadata.Fields] = {}
+        best: dict[float, NDArray[np.int64]] = {}
+        for percent in _PERCENTS:
+            filters[percent], allowed = metadata.above(self._rows, _KEY, percent / 100)
+            asked = self._queries[: self._rounds]
+            best[percent] = allowed[datasets.nearest(self._rows.vectors[allowed], asked, _K)]
+        recalls: dict[float, list[float]] = {percent: [] for percent in _PERCENTS}
         ask, fetch, page = target.raw("Query"), target.raw("Fetch"), target.raw("List")
         random = np.random.default_rng(1)
-        recalls = []
         for number in track(range(-3, self._rounds), "Asking", transient=True):
             vector = self._queries[number]
-            body = metadata.filtered_query(INDEX, vector, 10, one)
-            response = self._time("query, 1% match, awake ms", number, ask, body)
-            found = {int(m.id) for m in data_pb2.QueryResponse.FromString(response).matches}
-            best = metadata.exact(self._rows.vectors, allowed, vector, 10)
-            recalls.append(len(found & set(best)) / len(best))
-            bare = metadata.filtered_query(INDEX, vector, 10, None)
+            for percent, one in filters.items():
+                body = metadata.filtered_query(INDEX, vector, _K, one)
+                response = self._time(f"query, {percent}% match, awake ms", number, ask, body)
+                found = {int(m.id) for m in data_pb2.QueryResponse.FromString(response).matches}
+                if number >= 0:
+                    wanted_rows = best[percent][number].tolist()
+                    recalls[percent].append(len(found.intersection(wanted_rows)) / _K)
+            bare = metadata.filtered_query(INDEX, vector, _K, None)
             self._time("query, no filter, awake ms", number, ask, bare)
             ids = [self._rows.ids[row] for row in random.integers(0, len(self._rows.ids), 100)]
             wanted = data_pb2.FetchRequest(index=INDEX, ids=ids).SerializeToString()
@@ -120,9 +130,10 @@ class _Million:
         for number in track(range(-1, self._rounds // 2), "Waking", transient=True):
             target.sleep()
             target.rest()
-            body = metadata.filtered_query(INDEX, self._queries[number], 10, one)
+            body = metadata.filtered_query(INDEX, self._queries[number], _K, filters[1])
             self._time("query, 1% match, asleep ms", number, ask, body)
-        self.figures["recall@10 of the filtered queries"] = sum(recalls) / len(recalls)
+        for percent, shares in recalls.items():
+            self.figures[f"query, {percent}% match: recall@10"] = sum(shares) / len(shares)
 
     def evaluate(self, index: Path) -> None:
         """Evaluation alone, in processes of its own."""
@@ -138,7 +149,7 @@ class _Million:
         values = sorted(fields[_KEY] for fields in self._rows.fields)
         bound = values[-_UPDATED]
         update, ask = target.raw("Update"), target.raw("Query")
-        body = metadata.filtered_query(INDEX, self._queries[0], 10, {"updated": {"$gte": 0}})
+        body = metadata.filtered_query(INDEX, self._queries[0], _K, {"updated": {"$gte": 0}})
         matched = 0
         for number in track(range(-1, 10), "Updating", transient=True):
             request = data_pb2.UpdateRequest(index=INDEX)

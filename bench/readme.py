@@ -186,8 +186,11 @@ _ROWS: dict[str, list[tuple[str, str]]] = {
     ],
     "million": [
         ("query, no filter, awake ms", "warm query without a filter"),
-        ("query, 1% match, awake ms", "warm query, 1 % of the records match"),
-        ("query, 1% match, asleep ms", "the same, waking the index"),
+        ("query, 50% match, awake ms", "– where 50 % of the records match"),
+        ("query, 10% match, awake ms", "– 10 %"),
+        ("query, 1% match, awake ms", "– 1 %"),
+        ("query, 0.1% match, awake ms", "– 0.1 %"),
+        ("query, 1% match, asleep ms", "waking the index, 1 % match"),
         ("two conditions evaluated, warm ms", "evaluating a filter of two conditions, warm"),
         (
             "two conditions evaluated, first after a wake ms",
@@ -309,10 +312,11 @@ _FIGURES: dict[str, list[tuple[str, str, str]]] = {
     "filtered": [("recall@10", "recall@10 of the filtered queries", "{:.3f}")],
     "million": [
         (
-            "recall@10 of the filtered queries",
-            "recall@10 of the filtered queries on 1,000,000 records",
+            f"query, {percent}% match: recall@10",
+            f"recall@10 on 1,000,000 records where {percent} % match",
             "{:.3f}",
         )
+        for percent in ("50", "10", "1", "0.1")
     ],
     "ingest": [
         ("vectors/s", "ingest, batches of 100, 8 clients", "{:,.0f} vectors/s"),
