@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kernels.backend import Backend, NearBackend
 from kernels.errors import Interrupted
 from kernels.gpu.bounds import Format, estimate_error, format_of
-from kernels.gpu.device import Device, Wanted
+from kernels.gpu.device import TILE_STEP, Device, Wanted
 from kernels.gpu.resident import BLOCK_ROWS_MAX, HELD_BLOCKS, Resident
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
@@ -25,8 +25,6 @@ WORK_BYTES = 512 << 20
 # More at once take longer than in turns: their tiles are small.
 _QUERIES_MAX = 256
 _TILE_ROWS_MIN = 4_096
-# Rows of a tile are a multiple of it: cuBLAS takes three times as long where scores are not aligned.
-_TILE_STEP = 64
 # The first tile of a search is small: until there is a threshold, every row joins the list.
 _FIRST_TILE_ROWS_MIN = 4_096
 # Survivors of one query: beyond this, scoring every row on the processor is the rest.
@@ -151,9 +149,9 @@ class GpuBackend:
         )
         # Parts of a block that are alike: a sliver would cost as much to begin as a tile.
         block_rows = max(1, min(self._resident.block_rows(rows), rows.stop - rows.start))
-        room = (WORK_BYTES // len(asks) - 8 * kept_max) // 12 // _TILE_STEP * _TILE_STEP
+        room = (WORK_BYTES // len(asks) - 8 * kept_max) // 12 // TILE_STEP * TILE_STEP
         even = math.ceil(block_rows / math.ceil(block_rows / room))
-        tile_rows = math.ceil(even / _TILE_STEP) * _TILE_STEP
+        tile_rows = math.ceil(even / TILE_STEP) * TILE_STEP
         step = min(tile_rows, max(_FIRST_TILE_ROWS_MIN, 4 * max(ask.k for ask in asks)))
         selection = self._device.begin(wanted, tile_rows)
         try:

@@ -1,6 +1,7 @@
 """A graphics card, by CuPy.
 
-It has run on an H100 (CUDA 13, CuPy 14), on no other card. Where there is none, its calls run against a
+It has run on an H100 (CUDA 13, CuPy 14), on no other card, and but for what fills the last tile of a
+block, which came after that. Where there is none, its calls run against a
 stand-in for CuPy that checks their arguments (tests/conformance/straw_cupy.py), the kernels' source runs
 compiled by a C++ compiler, and NVRTC compiles it for sm_80 and sm_90.
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from kernels.errors import DeviceFull, DeviceLost
 from kernels.gpu.backend import WORK_BYTES
 from kernels.gpu.bounds import Format
-from kernels.gpu.device import Block, Wanted
+from kernels.gpu.device import TILE_STEP, Block, Wanted
 from kernels.gpu.kernel_source import JOIN, METRICS, RAISE, source
 
 # Of what is free when the device is opened; other processes and the libraries need the rest.
@@ -72,22 +73,15 @@ class CupyDevice:
         return self._rows_bytes_max
 
     def hold(self, block: Block) -> Block:
-        cupy = self.cupy
-        kind = cupy.float16 if block.format is Format.F16 else cupy.float32
-        with translated(), self._holding:
-            vectors = cupy.empty(block.vectors.shape, kind)
-            norms = cupy.empty(block.norms.shape, cupy.float32)
+        with translated():
+            held = self._room(block, self._holding)
             step = max(1, _PIECE_VALUES // block.vectors.shape[1])
-            for start in range(0, len(norms), step):
-                piece = slice(start, start + step)
-                own = (block.vectors[piece], block.norms[piece])
-                copied = self._hold_stage.copy(
-                    Block(start, start, block.format, *own), self._holding
-                )
-                vectors[piece], norms[piece] = copied.vectors, copied.norms
+            for start in range(0, len(block.norms), step):
+                piece = slice(start, min(start + step, len(block.norms)))
+                self._hold_stage.copy(_cut(block, piece), _cut(held, piece), self._holding)
             # Whoever gets to see the block may use it on any stream.
             self._holding.synchronize()
-            return Block(block.first, block.stop, block.format, vectors, norms)
+            return held
 
     def stream(self, block: Block) -> Block:
         with translated():
@@ -98,7 +92,8 @@ class CupyDevice:
             # The one before that is about to be overwritten.
             self._copying.wait_event(slot.used)
             slot.block = None
-            slot.block = slot.stage.copy(block, self._copying)
+            slot.block = self._room(block, self._copying)
+            slot.stage.copy(block, slot.block, self._copying)
             self.compute.wait_event(slot.stage.copied)
             return slot.block
 
@@ -112,6 +107,16 @@ class CupyDevice:
         with translated():
             self.cupy.cuda.runtime.deviceSynchronize()
             self.cupy.get_default_memory_pool().free_all_blocks()
+
+    def _room(self, block: Block, stream: Any) -> Block:
+        """Room for a block's rows, and for more, of zeros, that fill its last tile."""
+        cupy = self.cupy
+        kind = cupy.float16 if block.format is Format.F16 else cupy.float32
+        count, dimension = block.vectors.shape
+        with stream:
+            vectors = cupy.zeros((_whole_steps(count) + TILE_STEP, dimension), kind)
+            norms = cupy.empty(count, cupy.float32)
+        return Block(block.first, block.stop, block.format, vectors, norms)
 
     def multiply(self, units: Any, vectors: Any, products: Any, form: Format) -> None:
         """Puts units (b, d) times vectors (m, d), transposed, into products (b, m).
@@ -171,15 +176,16 @@ class _Selection:
             if len(self._waiting) == _TILES_WAITING_MAX:
                 self._waiting.popleft().synchronize()
             queries, count = len(self._units), stop - start
-            vectors = block.vectors[start - block.first : stop - block.first]
-            norms = block.norms[start - block.first : stop - block.first]
-            products = self._products[: queries * count].reshape(queries, count)
+            width, first = _whole_steps(count), start - block.first
+            vectors = block.vectors[first : first + width]
+            norms = block.norms[first : first + count]
+            products = self._products[: queries * width].reshape(queries, width)
             device.multiply(self._units, vectors, products, block.format)
             # Where there is no set, nothing is read of it.
             allowed = self._counts if sets is None else device.cupy.asarray(sets)
             capacity, lists = np.int32(self._capacity), (self._rows, self._estimates)
             arguments = (
-                *(products, norms, np.int32(count), np.int32(start)),
+                *(products, np.int32(width), norms, np.int32(count), np.int32(start)),
                 *(allowed, self._set_of, np.int32(METRICS[wanted.metric]), self._doubled_norms),
                 *(capacity, self._thresholds, self._counts, *lists),
             )
@@ -218,25 +224,24 @@ class _Stage:
         self._values = np.empty(0, np.float32)
         self.copied = cupy.cuda.Event(disable_timing=True)
 
-    def copy(self, block: Block, stream: Any) -> Block:
-        """The block on the device, once `stream` has come to `copied`."""
+    def copy(self, block: Block, into: Block, stream: Any) -> None:
+        """Has `stream` copy rows to the device; when it has come to `copied`, they are there."""
         cupy = self._cupy
         # The copy before this one has left the memory.
         self.copied.synchronize()
-        size = block.vectors.size
+        shape, size = block.vectors.shape, block.vectors.size
         values = self._room(size + block.norms.size)
-        np.copyto(values[:size].reshape(block.vectors.shape), block.vectors)
+        np.copyto(values[:size].reshape(shape), block.vectors)
         np.copyto(values[size:], block.norms)
         with stream:
             copied = cupy.empty(values.shape, cupy.float32)
             copied.set(values, stream=stream)
-            vectors = copied[:size].reshape(block.vectors.shape)
-            norms = copied[size:]
+            vectors = copied[:size].reshape(shape)
             if block.format is Format.F16:
-                # Copies both, so that the float32 are not kept.
-                vectors, norms = vectors.astype(cupy.float16), norms.copy()
+                vectors = vectors.astype(cupy.float16)
+            into.vectors[: shape[0]] = vectors
+            into.norms[: shape[0]] = copied[size:]
             self.copied.record(stream)
-        return Block(block.first, block.stop, block.format, vectors, norms)
 
     def _room(self, count: int) -> NDArray[np.float32]:
         if len(self._values) < count:
@@ -253,6 +258,17 @@ class _Slot:
         # When the device has come to it, nothing uses the block any more.
         self.used = cupy.cuda.Event(disable_timing=True)
         self.block: Block | None = None
+
+
+def _cut(block: Block, rows: slice) -> Block:
+    """Some rows of a block."""
+    first, stop = block.first + rows.start, block.first + rows.stop
+    return Block(first, stop, block.format, block.vectors[rows], block.norms[rows])
+
+
+def _whole_steps(count: int) -> int:
+    """So many rows, and what is missing to a multiple of TILE_STEP."""
+    return -(-count // TILE_STEP) * TILE_STEP
 
 
 @contextmanager

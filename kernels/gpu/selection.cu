@@ -99,8 +99,9 @@ __device__ static int compact(int *rows, float *estimates, int count, float thre
 }
 
 extern "C" __global__ void join_rows(
-    const float *__restrict__ products,  // (queries, row_count): unit queries with the rows of the tile
-    const float *__restrict__ norms,     // (row_count): of these rows
+    const float *__restrict__ products,   // (queries, width): unit queries with the rows of the tile
+    int width,                     // row_count or more; what is beyond is nobody's
+    const float *__restrict__ norms,      // (row_count): of these rows
     int row_count,
     int first_row,                 // the number of the tile's first row
     const unsigned char *sets,     // (any, row_count): which rows count
@@ -117,7 +118,7 @@ extern "C" __global__ void join_rows(
     const float threshold = thresholds[query];
     const float doubled_norm = doubled_norms[query];
     const unsigned char *counted = set_of[query] < 0 ? 0 : sets + (size_t)set_of[query] * row_count;
-    const float *own = products + query * row_count;
+    const float *own = products + query * width;
     // Below it times the norm, no product reaches the threshold, however the three are rounded: few rows
     // are divided.
     const float short_of_it = threshold - 1e-6f * fabsf(threshold) - 1e-12f;

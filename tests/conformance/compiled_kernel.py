@@ -17,13 +17,13 @@ from tests.conformance.emulated_device import EmulatedSelection
 COMPILER = shutil.which("g++")
 
 _MAIN = """
-extern "C" void join(int blocks, int queries, int threads, const float *products, const float *norms,
-    int row_count, int first_row, const unsigned char *sets, const int *set_of, int metric,
-    const float *doubled_norms, int capacity, const float *thresholds, int *counts, int *list_rows,
-    float *list_estimates) {
+extern "C" void join(int blocks, int queries, int threads, const float *products, int width,
+    const float *norms, int row_count, int first_row, const unsigned char *sets, const int *set_of,
+    int metric, const float *doubled_norms, int capacity, const float *thresholds, int *counts,
+    int *list_rows, float *list_estimates) {
     launch({blocks, queries}, threads, [=] {
-        join_rows(products, norms, row_count, first_row, sets, set_of, metric, doubled_norms, capacity,
-            thresholds, counts, list_rows, list_estimates);
+        join_rows(products, width, norms, row_count, first_row, sets, set_of, metric, doubled_norms,
+            capacity, thresholds, counts, list_rows, list_estimates);
     });
 }
 extern "C" void rise(int queries, int threads, const float *margins, const int *wanted, int kept_max,
@@ -54,7 +54,13 @@ class CompiledKernel:
         lists = (_at(selection.list_rows), _at(selection.list_estimates))
         thresholds, counts = _at(selection.thresholds), _at(selection.counts)
         arguments = [
-            *(_at(products), _at(np.ascontiguousarray(norms)), len(norms), first_row),
+            *(
+                _at(products),
+                products.shape[1],
+                _at(np.ascontiguousarray(norms)),
+                len(norms),
+                first_row,
+            ),
             *(None if sets is None else _at(sets), _at(wanted.set_of)),
             *(METRICS[wanted.metric], _at(wanted.doubled_norms)),
             *(selection.capacity, thresholds, counts, *lists),

@@ -37,6 +37,7 @@ class StrawArray:
         return StrawArray(self.values[key])
 
     def __setitem__(self, key: Any, values: "StrawArray") -> None:
+        assert values.values.dtype == self.values.dtype
         self.values[key] = values.values
 
     def reshape(self, *shape: Any) -> "StrawArray":
@@ -208,6 +209,7 @@ def modules() -> dict[str, types.ModuleType]:
         float32=np.float32,
         int32=np.int32,
         empty=lambda shape, kind: StrawArray(np.empty(shape, kind)),
+        zeros=lambda shape, kind: StrawArray(np.zeros(shape, kind)),
         asarray=lambda values: StrawArray(np.array(values)),
         get_default_memory_pool=lambda: types.SimpleNamespace(free_all_blocks=lambda: None),
     )

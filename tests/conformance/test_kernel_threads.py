@@ -24,7 +24,7 @@ int main() {
     for (int tile = 0; tile < 3; tile++) {
         for (float &one : products) one = normal(random);
         launch({2, queries}, 8, [&] {
-            join_rows(products.data(), norms.data(), rows, tile * rows, nullptr, sets.data(), 0,
+            join_rows(products.data(), rows, norms.data(), rows, tile * rows, nullptr, sets.data(), 0,
                 doubled.data(), capacity, thresholds.data(), counts.data(), list.data(),
                 estimates.data());
         });
