@@ -19,6 +19,7 @@ from storage.files import Files
 from storage.log_format import Position
 from torpor.internal.v1 import frames_pb2 as frames
 from worker.engine import Engine, Job, outcome_of
+from worker.strain import Strain
 
 HEADER = struct.Struct("<IQ")
 
@@ -110,6 +111,7 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._query_seconds = 0.0
         self._memory = (0.0, 0)
+        self._strain = Strain(time.perf_counter(), time.process_time())
 
     def run(
         self,
@@ -171,13 +173,16 @@ class Worker:
                 job.fail(outcome_of(error), str(error))
         else:
             engine.answer(batch)
-        self._learn((time.perf_counter() - began) / len(batch))
+        ended = time.perf_counter()
+        self._learn((ended - began) / len(batch))
+        strained = self._strain.answered(len(batch), began, ended, time.process_time())
         memory = self._anonymous_bytes()
         version = engine.view.manifest.version
         for job in batch:
             job.done.manifest_version = version
             job.done.batch_size = len(batch)
             job.done.anonymous_bytes = memory
+            job.done.strained = strained
         self._frames.send([(job.number, job.done.SerializeToString()) for job in batch])
 
     def _learn(self, seconds: float) -> None:
