@@ -175,7 +175,8 @@ class Worker:
             engine.answer(batch)
         ended = time.perf_counter()
         self._learn((ended - began) / len(batch))
-        strained = self._strain.answered(len(batch), began, ended, time.process_time())
+        waited = len(batch) + len(self._waiting)
+        strained = self._strain.answered(waited, began, ended, time.process_time())
         memory = self._anonymous_bytes()
         version = engine.view.manifest.version
         for job in batch:

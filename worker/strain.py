@@ -9,9 +9,9 @@ _SECONDS = 0.25
 _BUSY_MIN = 0.75
 # CPU seconds of a busy second. Less, and it waits for the disk, or for a core that others use.
 _CPU_MIN = 0.9
-# Up to so many, another worker helps from so many requests a batch on, in the mean: fewer are answered
-# quicker together. Near queries use 1.0, and are helped early; exact ones of a small namespace use 1.2,
-# as threads scan it, and leave less to others.
+# Up to so many, another worker helps where so many requests wait for a batch, in the mean: fewer are
+# answered quicker together. Near queries use 1.0, and are helped early; exact ones of a small namespace
+# use 1.2, as threads scan it, and leave less to others.
 _HELPED = ((1.1, 2.5), (1.4, 12))
 
 
@@ -23,7 +23,10 @@ class Strain:
         self._begin(now, cpu_seconds)
 
     def answered(self, requests: int, began: float, ended: float, cpu_seconds: float) -> bool:
-        """Takes note of a batch; whether with it a stretch ends in which the worker was strained."""
+        """Takes note of a batch; whether with it a stretch ends in which the worker was strained.
+
+        So many requests waited when it was made, those included that were left for the next.
+        """
         self._batches += 1
         self._requests += requests
         self._busy_seconds += ended - began
