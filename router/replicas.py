@@ -124,6 +124,8 @@ class Replicas:
     async def sleep(self) -> None:
         """Lets the workers go once they have answered; returns when they have exited."""
         await asyncio.gather(*(one.sleep() for one in self._all()))
+        # One may have been made for what was answered just before.
+        await asyncio.gather(*(one.sleep() for one in self._helpers))
 
     async def end(self, failure: Exception) -> None:
         """Fails every request with `failure` and ends every worker; for good."""
@@ -204,12 +206,10 @@ class Replicas:
 
     def _relieve(self, strained: Supervisor) -> None:
         """Adds a helper if all workers are strained, each since the last was added."""
+        if len(self._helpers) >= self._helpers_max:
+            return
         self._strained.add(strained)
-        if (
-            len(self._helpers) < self._helpers_max
-            and self._strained.issuperset([*self._active, *self._helpers])
-            and strained.room_beside
-        ):
+        if self._strained.issuperset([*self._active, *self._helpers]) and strained.room_beside:
             self._strained.clear()
             helper = self._make(min(self._idle_seconds, HELPER_IDLE_SECONDS), True)
             self._helpers.append(helper)

@@ -74,7 +74,10 @@ class Supervisor:
         *,
         helper: bool = False,
     ) -> None:
-        """A helper gives way to whoever needs its room, and takes no graphics card from others."""
+        """A helper gives way to whoever needs its room, and takes no graphics card from others.
+
+        Nobody waits for it to wake: its index has not slept.
+        """
         self._owner = owner
         self._helper = helper
         self._zygote = zygote
@@ -191,8 +194,8 @@ class Supervisor:
 
     @property
     def room_beside(self) -> bool:
-        """There is room for another worker like the one that is awake, and nobody else wants it."""
-        return self._capacity.has_room_beside(self)
+        """It is awake, and there is room for another such worker that nobody else wants."""
+        return self.phase is Phase.AWAKE and self._capacity.has_room_beside(self)
 
     @property
     def trouble(self) -> str:
@@ -380,7 +383,8 @@ class Supervisor:
         if self._wake is not None:
             wake, self._wake = self._wake.stop(scan_ms), None
             log.info("wake index=%s %s", self._owner.name, wake)
-            self._owner.woke(wake)
+            if not self._helper:
+                self._owner.woke(wake)
 
     # Workers
 

@@ -263,7 +263,7 @@ async def test_while_the_first_has_failed_its_helper_answers(straw: StrawReplica
 
 async def test_sleep_and_the_bill_are_of_all_workers(straw: StrawReplicas) -> None:
     await helped(straw)
-    assert straw.replicas.oldest_manifest == 1 and straw.owner.wakes == 2
+    assert straw.replicas.oldest_manifest == 1 and straw.owner.wakes == 1
     each = [one.awake_seconds for one in straw.supervisors]
     assert straw.replicas.awake_seconds >= sum(each) > max(each)
     await straw.replicas.sleep()
@@ -290,3 +290,14 @@ async def test_an_answer_on_its_way_at_the_end_makes_no_helper() -> None:
     assert not asked.done()
     await straw.replicas.end(Unavailable(""))
     assert await asked == b"strained" and len(straw.supervisors) == 1
+
+
+async def test_what_was_told_to_sleep_has_no_helper_from_its_last_answers(
+    straw: StrawReplicas,
+) -> None:
+    for turns in range(20):
+        asked = asyncio.create_task(straw.outcome(b"strained"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await straw.replicas.sleep()
+        assert await asked == b"strained" and straw.alive == 0
