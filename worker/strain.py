@@ -11,9 +11,9 @@ _SECONDS = 0.25
 _BUSY_MIN = 0.75
 # CPU seconds of a busy second. Less, and it waits for the disk, or for a core that others use.
 _CPU_MIN = 0.9
-# CPU seconds of all threads for one of the thread that answers: up to so many, another worker helps where
-# so many requests wait for a batch, in the mean. Fewer are answered quicker together. Near queries use
-# 1.0; exact ones of 60,000 rows 1.4, which leaves part of a second core; of a million 1.9, nearly all.
+# CPU seconds of all threads for one of the thread that answers: up to so many, another worker helps
+# where so many requests wait for a batch, in the mean. Fewer are answered quicker together. Near queries
+# use 1.0; exact ones of 60,000 rows 1.4, which leaves part of a second core; of a million 1.9.
 _HELPED = ((1.05, 2.5), (1.6, 12))
 
 
