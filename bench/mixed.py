@@ -88,8 +88,7 @@ class _Builders:
 
     def look(self) -> None:
         """Looks once."""
-        # The worker is awake; whoever is beside it builds.
-        self._looks.append((time.perf_counter(), len(self._target.workers()) > 1))
+        self._looks.append((time.perf_counter(), bool(self._target.server.builders())))
 
     def worked_between(self, start: float, end: float) -> bool:
         """Whether one was seen, by the clock of time.perf_counter."""

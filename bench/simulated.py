@@ -119,6 +119,10 @@ class _Index:
         busy = life.queued or life.inflight
         return life.last_used if life.phase is Phase.AWAKE and not busy else None
 
+    @property
+    def makes_room(self) -> bool:
+        return False
+
     def admitted(self) -> None:
         self._feed(Event.ADMITTED)
 

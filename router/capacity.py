@@ -19,7 +19,14 @@ class Sleeper(Protocol):
 
     @property
     def idle_since(self) -> float | None:
-        """When it last answered, if it may let its worker go and has nothing to do; else None."""
+        """When it last answered, if it may let its worker go and has nothing to do; else None.
+
+        Who has the earliest is asked first.
+        """
+
+    @property
+    def makes_room(self) -> bool:
+        """It was asked to let its worker go, and will when what that has is answered."""
 
     def admitted(self) -> None:
         """It may start a worker now."""
@@ -72,6 +79,13 @@ class Capacity:
         """Calls `sleeper.admitted()` as soon as there is room, perhaps at once."""
         self._waiting[sleeper] = None
         self.settle()
+
+    def has_room_beside(self, sleeper: Sleeper) -> bool:
+        """Another like that one would get room at once, without anybody being put to sleep for it."""
+        if self._waiting or len(self._admitted) >= self._workers_awake_max:
+            return False
+        used = sum(self._admitted.values()) + self._admitted.get(sleeper, 0)
+        return used < self._memory_bytes_max
 
     def release(self, sleeper: Sleeper) -> None:
         """The permission, or the wish for one, is no longer needed."""
@@ -129,6 +143,8 @@ class Capacity:
         return sum(self._admitted.values()) >= self._memory_bytes_max
 
     def _put_one_to_sleep(self) -> None:
+        if any(sleeper.makes_room for sleeper in self._admitted):
+            return
         idle = [(since, s) for s in self._admitted if (since := s.idle_since) is not None]
         if idle:
             min(idle, key=lambda pair: pair[0])[1].make_room()

@@ -76,6 +76,7 @@ class Machinery:
     start_task: StartTask
     idle_seconds: float
     exact_rows_max: int
+    index_workers_max: int
 
 
 class Host(Protocol):
@@ -114,7 +115,9 @@ class LiveIndex:
         self._awaited: dict[int, frames.WriteOutcome | None] = {}
         # Versions of the manifest whose files are being linked.
         self._held: list[int] = []
-        self.replicas = Replicas(self.name, self._supervisor, machinery.start_task)
+        self.replicas = Replicas(
+            self.name, self._supervisor, machinery.start_task, machinery.index_workers_max
+        )
         self.upkeep = Upkeep(
             self,
             folder_of(machinery.data, index.row),
@@ -328,9 +331,11 @@ class LiveIndex:
         self._index.unsaved.log_bytes += sum(len(record.body) for record in records)
         self.upkeep.committed(records)
 
-    def _supervisor(self, idle_seconds: float) -> Supervisor:
+    def _supervisor(self, idle_seconds: float, helper: bool) -> Supervisor:
         of_all = self._machinery
-        return Supervisor(self, idle_seconds, of_all.zygote, of_all.capacity, of_all.loop)
+        return Supervisor(
+            self, idle_seconds, of_all.zygote, of_all.capacity, of_all.loop, helper=helper
+        )
 
     def _plan_quiet(self) -> None:
         if self._quiet_timer is not None:

@@ -117,6 +117,11 @@ FAILED_PAUSE_SECONDS_MAX = 60.0
 # a log, and the threads that do are also wanted by calls.
 DEDICATED_OPENING_MAX = SYNC_THREADS // 4
 
+# A worker beside the first one of an index stays this long without a request; waking takes milliseconds.
+HELPER_IDLE_SECONDS = 2.0
+# It is asked when the first has so many requests more: what little there is leaves it idle.
+HELPER_LEAD = 2
+
 # A sleeping index keeps its log open this long after the last write, then owns no descriptor.
 QUIET_SECONDS = 5.0
 

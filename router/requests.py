@@ -17,7 +17,7 @@ class Answer(NamedTuple):
 
     `reranked` rows were scored for the matches; `next` is the last entry of a page that is followed by
     another. `batch_size` requests were answered together; the queries among them took `scan_ms` in the
-    worker, all of them.
+    worker, all of them. If it is `strained`, another one beside it would help.
     """
 
     response: bytes
@@ -28,6 +28,7 @@ class Answer(NamedTuple):
     next: bytes | None
     batch_size: int = 1
     scan_ms: float = 0.0
+    strained: bool = False
 
 
 class Place(Enum):

@@ -79,6 +79,10 @@ class Server:
                     start_task=tasks.start,
                     idle_seconds=self._settings.idle_seconds,
                     exact_rows_max=self._settings.exact_rows_max,
+                    # One more than cores would have to share one with another.
+                    index_workers_max=min(
+                        self._settings.index_workers_max, len(os.sched_getaffinity(0))
+                    ),
                 )
                 await self._serve(catalog, machinery)
                 await tasks.finish()

@@ -36,6 +36,7 @@ class Settings:
     listen: str = "127.0.0.1:7700"
     idle_seconds: float = 60.0
     workers_awake_max: int = 64
+    index_workers_max: int = 4
     spare_workers: int = 1
     memory_bytes_max: int = 8 << 30
     exact_rows_max: int = 0
@@ -61,6 +62,8 @@ class Settings:
             )
         if self.workers_awake_max < 1:
             raise BadSettings("workers_awake_max must be at least 1.")
+        if self.index_workers_max < 1:
+            raise BadSettings("index_workers_max must be at least 1.")
         if self.spare_workers not in (0, 1):
             raise BadSettings("spare_workers must be 0 or 1.")
         if self.memory_bytes_max < 1 << 20:
@@ -158,6 +161,8 @@ _HELP = {
     "listen": "HOST:PORT to listen on; port 0 takes any free port",
     "idle_seconds": "seconds without a query after which an index falls asleep",
     "workers_awake_max": "workers that may be awake at the same time",
+    "index_workers_max": "workers that an index on demand may have while one does not keep up, but "
+    "never more than there are cores; 1: it always has one",
     "spare_workers": "processes kept ready for the next index that wakes, 0 or 1; one makes a wake "
     "several milliseconds quicker and takes a few MB of memory",
     "memory_bytes_max": "private memory that all workers together may have, in bytes",

@@ -6,6 +6,7 @@ frames and futures, and what the world does into the next event.
 
 import asyncio
 import logging
+import math
 import signal
 import time
 from collections import deque
@@ -60,7 +61,7 @@ class Owner(Protocol):
 
 
 class Supervisor:
-    """The life of an index that has been touched, or of one of its dedicated replicas."""
+    """The life of an index that has been touched, of one of its dedicated replicas, or of a helper."""
 
     def __init__(
         self,
@@ -70,8 +71,15 @@ class Supervisor:
         capacity: Capacity,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        helper: bool = False,
     ) -> None:
+        """A helper gives way to whoever needs its room, and takes no graphics card from others.
+
+        Nobody waits for it to wake: its index has not slept.
+        """
         self._owner = owner
+        self._helper = helper
         self._zygote = zygote
         self._capacity = capacity
         self._loop = loop
@@ -142,6 +150,11 @@ class Supervisor:
         while not self._ended and (self._workers or self.phase is Phase.WAKING):
             await self.sleep()
 
+    async def departs(self) -> None:
+        """Returns when its worker is to leave, or has: it is neither awake nor waking."""
+        while self.phase in (Phase.AWAKE, Phase.WAKING):
+            await self._change()
+
     def read_on(self) -> None:
         """Has a worker that is awake take the current manifest, so that older ones can go."""
         if self.phase is Phase.AWAKE:
@@ -180,6 +193,11 @@ class Supervisor:
         return self._life.queued + self._life.inflight + self._life.suspects
 
     @property
+    def room_beside(self) -> bool:
+        """It is awake, and there is room for another such worker that nobody else wants."""
+        return self.phase is Phase.AWAKE and self._capacity.has_room_beside(self)
+
+    @property
     def trouble(self) -> str:
         """Why a pinned life has no worker, if something has gone wrong; empty if all is well."""
         failing = self._life.pinned and self._life.failures and self.phase is not Phase.AWAKE
@@ -205,11 +223,21 @@ class Supervisor:
 
     @property
     def idle_since(self) -> float | None:
-        """When it last answered, if it is awake with nothing to do and may fall asleep."""
+        """When it last answered, if it is awake with nothing to do and may fall asleep.
+
+        Before anything, if it is a helper's, who leaves as soon as what it has is answered.
+        """
         life = self._life
-        if life.phase is Phase.AWAKE and not life.pinned and not self.load:
-            return life.last_used
-        return None
+        if life.phase is not Phase.AWAKE or life.pinned:
+            return None
+        if self._helper:
+            return -math.inf
+        return None if self.load else life.last_used
+
+    @property
+    def makes_room(self) -> bool:
+        """It is a helper that leaves; whoever else is asked to was idle, and has left at once."""
+        return self._helper and self.phase is Phase.DRAINING
 
     def admitted(self) -> None:
         """A worker may be started."""
@@ -342,6 +370,7 @@ class Supervisor:
                     following,
                     done.batch_size,
                     done.scan_ms,
+                    done.strained,
                 )
                 request.answer.set_result(answer)
             else:
@@ -354,7 +383,8 @@ class Supervisor:
         if self._wake is not None:
             wake, self._wake = self._wake.stop(scan_ms), None
             log.info("wake index=%s %s", self._owner.name, wake)
-            self._owner.woke(wake)
+            if not self._helper:
+                self._owner.woke(wake)
 
     # Workers
 
@@ -369,7 +399,8 @@ class Supervisor:
             self._wake = WakeClock()
         self._wake.forked_ns = time.monotonic_ns()
         manifest_version, _ = self._owner.position()
-        gpu = self._owner.gpu_pays and self._capacity.take_gpu((self, number))
+        gpu_pays = self._owner.gpu_pays and not self._helper
+        gpu = gpu_pays and self._capacity.take_gpu((self, number))
         spec = {**self._owner.spec(), "gpu": gpu}
         token = self._zygote.spawn(
             "worker", spec, channel.child_end, lambda how: self._exited(number, how)

@@ -15,7 +15,8 @@ from typing import Self
 
 _STOP_SECONDS_MAX = 20.0
 # The names that processes of an index give themselves; a spare that waits for one has another.
-_AT_WORK = ("torpor-worker", "torpor-builder")
+_BUILDER = "torpor-builder"
+_AT_WORK = ("torpor-worker", _BUILDER)
 
 
 class LocalServer:
@@ -50,6 +51,10 @@ class LocalServer:
     def workers(self) -> list[int]:
         """The process ids of workers and builders, which work for an index."""
         return [pid for pid in self.processes() if _name(pid) in _AT_WORK]
+
+    def builders(self) -> list[int]:
+        """The process ids of builders alone, which fold logs and merge segments."""
+        return [pid for pid in self.processes() if _name(pid) == _BUILDER]
 
     def stop(self) -> None:
         """Ends the server as SIGTERM does: calls in flight finish, logs are closed."""

@@ -19,6 +19,7 @@ from storage.files import Files
 from storage.log_format import Position
 from torpor.internal.v1 import frames_pb2 as frames
 from worker.engine import Engine, Job, outcome_of
+from worker.strain import Strain, Used
 
 HEADER = struct.Struct("<IQ")
 
@@ -110,6 +111,7 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._query_seconds = 0.0
         self._memory = (0.0, 0)
+        self._strain = Strain(_used())
 
     def run(
         self,
@@ -171,13 +173,17 @@ class Worker:
                 job.fail(outcome_of(error), str(error))
         else:
             engine.answer(batch)
-        self._learn((time.perf_counter() - began) / len(batch))
+        used = _used()
+        seconds = used.clock - began
+        self._learn(seconds / len(batch))
+        strained = self._strain.answered(len(batch) + len(self._waiting), seconds, used)
         memory = self._anonymous_bytes()
         version = engine.view.manifest.version
         for job in batch:
             job.done.manifest_version = version
             job.done.batch_size = len(batch)
             job.done.anonymous_bytes = memory
+            job.done.strained = strained
         self._frames.send([(job.number, job.done.SerializeToString()) for job in batch])
 
     def _learn(self, seconds: float) -> None:
@@ -208,3 +214,7 @@ class Worker:
                 line = next(line for line in status if line.startswith(b"RssAnon:"))
             self._memory = (now, int(line.split()[1]) << 10)
         return self._memory[1]
+
+
+def _used() -> Used:
+    return Used(time.perf_counter(), time.process_time(), time.thread_time())

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from router.capacity import Capacity
 from router.channel import HEADER
 from router.processes import Exit
+from router.replicas import Replicas
 from router.supervisor import Supervisor
+from router.tasks import Tasks
 from router.wake import Wake
 from storage.log_format import Position
 from torpor.internal.v1 import frames_pb2 as frames
@@ -102,7 +104,10 @@ class StrawZygote:
             case b"stall":
                 await self.stalled.wait()
         done = frames.Done(
-            response=work.request, lsn=work.log_lsn, manifest_version=work.manifest_version
+            response=work.request,
+            lsn=work.log_lsn,
+            manifest_version=work.manifest_version,
+            strained=work.request == b"strained",
         ).SerializeToString()
         await asyncio.get_running_loop().sock_sendall(end, HEADER.pack(len(done), number) + done)
 
@@ -152,3 +157,51 @@ def make(idle_seconds: float = 60.0, capacity: Capacity | None = None) -> Made:
     loop = asyncio.get_running_loop()
     supervisor = Supervisor(owner, idle_seconds, zygote, capacity, loop)
     return supervisor, zygote, owner
+
+
+class StrawReplicas:
+    """Replicas, each with a zygote of its own, so that a test can tell who was asked."""
+
+    def __init__(self, capacity: Capacity | None = None, workers_max: int = 1) -> None:
+        self.capacity = capacity or Capacity(8, 1 << 40)
+        self.owner = Owner()
+        self.zygotes: list[StrawZygote] = []
+        self.supervisors: list[Supervisor] = []
+        self.opens = True
+        self.crashes: list[BaseException] = []
+        start_task = Tasks(self.crashes.append).start
+        self.replicas = Replicas("straw", self._make, start_task, workers_max)
+
+    def _make(self, idle_seconds: float, helper: bool) -> Supervisor:
+        self.zygotes.append(StrawZygote())
+        self.zygotes[-1].opens = self.opens
+        loop = asyncio.get_running_loop()
+        made = Supervisor(
+            self.owner, idle_seconds, self.zygotes[-1], self.capacity, loop, helper=helper
+        )
+        self.supervisors.append(made)
+        return made
+
+    @property
+    def alive(self) -> int:
+        return sum(one.alive for one in self.zygotes)
+
+    @property
+    def spawned(self) -> int:
+        return sum(one.spawned for one in self.zygotes)
+
+    def asked(self) -> list[int]:
+        """How many queries each replica's workers have heard."""
+        return [sum(work.kind == QUERY for work in zygote.heard) for zygote in self.zygotes]
+
+    async def outcome(self, body: bytes) -> object:
+        try:
+            return (await self.replicas.ask(QUERY, body, 0)).response
+        except Exception as error:  # noqa: BLE001 - the kind of error is what is asked for
+            return type(error)
+
+
+async def until(what: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not what():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.005)

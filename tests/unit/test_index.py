@@ -45,6 +45,7 @@ async def live(tmp_path: Path) -> AsyncIterator[LiveIndex]:
             start_task=Tasks(crashes.append).start,
             idle_seconds=60.0,
             exact_rows_max=0,
+            index_workers_max=1,
         )
         live = await open_index(Index(row, Costs()), machinery, Host())
         yield live

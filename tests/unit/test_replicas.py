@@ -1,64 +1,22 @@
 """Replicas with workers of straw: who is asked, and what a caller sees when one of them dies."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
 from router.capacity import Capacity
 from router.errors import PoisonRequest, ReadsPaused, Recovering, Unavailable
 from router.lifecycle import Phase
-from router.replicas import Replicas
-from router.supervisor import Supervisor
-from router.tasks import Tasks
 from storage.errors import DataLoss
-from tests.unit.straw import QUERY, Owner, StrawZygote
+from tests.unit.straw import QUERY, StrawReplicas, until
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
-class Straw:
-    """Replicas, each with a zygote of its own, so that a test can tell who was asked."""
-
-    def __init__(self, capacity: Capacity | None = None) -> None:
-        self.capacity = capacity or Capacity(8, 1 << 40)
-        self.owner = Owner()
-        self.zygotes: list[StrawZygote] = []
-        self.supervisors: list[Supervisor] = []
-        self.opens = True
-        self.crashes: list[BaseException] = []
-        self.replicas = Replicas("straw", self._make, Tasks(self.crashes.append).start)
-
-    def _make(self, idle_seconds: float) -> Supervisor:
-        self.zygotes.append(StrawZygote())
-        self.zygotes[-1].opens = self.opens
-        loop = asyncio.get_running_loop()
-        made = Supervisor(self.owner, idle_seconds, self.zygotes[-1], self.capacity, loop)
-        self.supervisors.append(made)
-        return made
-
-    @property
-    def alive(self) -> int:
-        return sum(one.alive for one in self.zygotes)
-
-    @property
-    def spawned(self) -> int:
-        return sum(one.spawned for one in self.zygotes)
-
-    def asked(self) -> list[int]:
-        """How many queries each replica's workers have heard."""
-        return [sum(work.kind == QUERY for work in zygote.heard) for zygote in self.zygotes]
-
-    async def outcome(self, body: bytes) -> object:
-        try:
-            return (await self.replicas.ask(QUERY, body, 0)).response
-        except Exception as error:  # noqa: BLE001 - the kind of error is what is asked for
-            return type(error)
-
-
 @pytest.fixture
-async def straw() -> AsyncIterator[Straw]:
-    made = Straw()
+async def straw() -> AsyncIterator[StrawReplicas]:
+    made = StrawReplicas()
     yield made
     await made.replicas.end(Unavailable(""))
     assert made.alive == 0 and not made.crashes
@@ -69,13 +27,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("router.lifecycle.FAILED_PAUSE_SECONDS", 0.2)
 
 
-async def until(what: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not what():  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.005)
-
-
-async def test_dedicated_replicas_are_awake_before_anybody_asks(straw: Straw) -> None:
+async def test_dedicated_replicas_are_awake_before_anybody_asks(straw: StrawReplicas) -> None:
     straw.replicas.configure(3, 60.0)
     assert not straw.replicas.standing.settled
     await until(lambda: straw.replicas.standing.settled)
@@ -83,7 +35,7 @@ async def test_dedicated_replicas_are_awake_before_anybody_asks(straw: Straw) ->
     assert not straw.replicas.quiet
 
 
-async def test_requests_go_to_the_replica_with_the_fewest(straw: Straw) -> None:
+async def test_requests_go_to_the_replica_with_the_fewest(straw: StrawReplicas) -> None:
     straw.replicas.configure(3, 60.0)
     await straw.replicas.wake(0)
     stuck = [asyncio.create_task(straw.outcome(b"stall")) for _ in range(2)]
@@ -97,7 +49,7 @@ async def test_requests_go_to_the_replica_with_the_fewest(straw: Straw) -> None:
     await asyncio.gather(*stuck)
 
 
-async def test_equally_idle_replicas_take_turns(straw: Straw) -> None:
+async def test_equally_idle_replicas_take_turns(straw: StrawReplicas) -> None:
     straw.replicas.configure(3, 60.0)
     await straw.replicas.wake(0)
     for _ in range(9):
@@ -105,7 +57,7 @@ async def test_equally_idle_replicas_take_turns(straw: Straw) -> None:
     assert straw.asked() == [3, 3, 3]
 
 
-async def test_more_and_fewer_replicas_while_queries_run(straw: Straw) -> None:
+async def test_more_and_fewer_replicas_while_queries_run(straw: StrawReplicas) -> None:
     failed: list[object] = []
     stop = asyncio.Event()
 
@@ -128,7 +80,9 @@ async def test_more_and_fewer_replicas_while_queries_run(straw: Straw) -> None:
     assert failed == []
 
 
-async def test_surplus_replicas_answer_what_they_have_before_they_leave(straw: Straw) -> None:
+async def test_surplus_replicas_answer_what_they_have_before_they_leave(
+    straw: StrawReplicas,
+) -> None:
     straw.replicas.configure(2, 60.0)
     await straw.replicas.wake(0)
     stuck = [asyncio.create_task(straw.outcome(b"stall")) for _ in range(2)]
@@ -145,7 +99,7 @@ async def test_surplus_replicas_answer_what_they_have_before_they_leave(straw: S
     assert straw.alive == 0 and straw.replicas.quiet and straw.replicas.oldest_manifest is None
 
 
-async def test_without_replicas_reading_is_refused(straw: Straw) -> None:
+async def test_without_replicas_reading_is_refused(straw: StrawReplicas) -> None:
     straw.replicas.configure(0, 60.0)
     with pytest.raises(ReadsPaused, match=r"'straw' has 0 dedicated replicas.*ConfigureIndex"):
         await straw.replicas.ask(QUERY, b"x", 0)
@@ -155,7 +109,9 @@ async def test_without_replicas_reading_is_refused(straw: Straw) -> None:
     assert await straw.outcome(b"x") == b"x"
 
 
-async def test_an_index_that_is_dedicated_no_more_falls_asleep_when_idle(straw: Straw) -> None:
+async def test_an_index_that_is_dedicated_no_more_falls_asleep_when_idle(
+    straw: StrawReplicas,
+) -> None:
     straw.replicas.configure(2, 0.05)
     await straw.replicas.wake(0)
     await asyncio.sleep(0.2)
@@ -165,7 +121,7 @@ async def test_an_index_that_is_dedicated_no_more_falls_asleep_when_idle(straw: 
     assert straw.replicas.phase is Phase.ASLEEP and straw.owner.rested > 0
 
 
-async def test_a_poison_query_kills_two_workers_and_fails_alone(straw: Straw) -> None:
+async def test_a_poison_query_kills_two_workers_and_fails_alone(straw: StrawReplicas) -> None:
     straw.replicas.configure(3, 60.0)
     await straw.replicas.wake(0)
     bodies = [b"a", b"b", b"poison", b"c", b"d"]
@@ -175,7 +131,7 @@ async def test_a_poison_query_kills_two_workers_and_fails_alone(straw: Straw) ->
     assert straw.spawned == 3 + 2
 
 
-async def test_what_a_failed_replica_cannot_answer_another_does(straw: Straw) -> None:
+async def test_what_a_failed_replica_cannot_answer_another_does(straw: StrawReplicas) -> None:
     """Two deaths before; the poison causes the third, which makes the replica fail."""
     straw.replicas.configure(2, 60.0)
     await straw.replicas.wake(0)
@@ -198,7 +154,7 @@ async def test_what_a_failed_replica_cannot_answer_another_does(straw: Straw) ->
     assert straw.spawned == spawned + 2
 
 
-async def test_while_one_replica_has_failed_the_others_answer(straw: Straw) -> None:
+async def test_while_one_replica_has_failed_the_others_answer(straw: StrawReplicas) -> None:
     straw.replicas.configure(2, 60.0)
     await straw.replicas.wake(0)
     first = straw.zygotes[0]
@@ -214,7 +170,7 @@ async def test_while_one_replica_has_failed_the_others_answer(straw: Straw) -> N
     assert straw.replicas.standing.trouble == ""
 
 
-async def test_where_all_replicas_have_failed_the_caller_hears_of_it(straw: Straw) -> None:
+async def test_where_all_replicas_have_failed_the_caller_hears_of_it(straw: StrawReplicas) -> None:
     straw.replicas.configure(1, 60.0)
     (zygote,) = straw.zygotes
     for turn in range(3):
@@ -227,7 +183,7 @@ async def test_where_all_replicas_have_failed_the_caller_hears_of_it(straw: Stra
 
 
 async def test_replicas_of_files_that_cannot_be_opened_are_tried_until_they_can(
-    straw: Straw,
+    straw: StrawReplicas,
 ) -> None:
     straw.opens = False
     straw.replicas.configure(2, 60.0)
@@ -244,7 +200,7 @@ async def test_replicas_of_files_that_cannot_be_opened_are_tried_until_they_can(
     assert straw.replicas.standing.trouble == ""
 
 
-async def test_idle_replicas_take_a_new_manifest(straw: Straw) -> None:
+async def test_idle_replicas_take_a_new_manifest(straw: StrawReplicas) -> None:
     straw.replicas.configure(2, 60.0)
     await straw.replicas.wake(0)
     straw.owner.manifest_version = 2
@@ -253,7 +209,7 @@ async def test_idle_replicas_take_a_new_manifest(straw: Straw) -> None:
     await until(lambda: straw.replicas.oldest_manifest == 2)
 
 
-async def test_the_end_is_the_end_of_those_who_are_leaving_too(straw: Straw) -> None:
+async def test_the_end_is_the_end_of_those_who_are_leaving_too(straw: StrawReplicas) -> None:
     straw.replicas.configure(2, 60.0)
     await straw.replicas.wake(0)
     stuck = [asyncio.create_task(straw.outcome(b"stall")) for _ in range(2)]
@@ -269,7 +225,7 @@ async def test_the_end_is_the_end_of_those_who_are_leaving_too(straw: Straw) -> 
 
 async def test_replicas_are_never_put_to_sleep_for_others() -> None:
     capacity = Capacity(3, 1_000)
-    dedicated, demanded, other = (Straw(capacity) for _ in range(3))
+    dedicated, demanded, other = (StrawReplicas(capacity) for _ in range(3))
     dedicated.replicas.configure(2, 60.0)
     await dedicated.replicas.wake(0)
     for one in (demanded, other):
@@ -290,7 +246,7 @@ async def test_one_worker_is_kept_from_replicas_that_are_too_many() -> None:
     """As after a restart with a lower limit: promises are kept as far as they can be."""
     capacity = Capacity(3, 1 << 40)
     capacity.keep("straw", 4)
-    dedicated, demanded = Straw(capacity), Straw(capacity)
+    dedicated, demanded = StrawReplicas(capacity), StrawReplicas(capacity)
     dedicated.replicas.configure(4, 60.0)
     await until(lambda: dedicated.alive == 2)
     demanded.replicas.configure(None, 60.0)

@@ -27,6 +27,7 @@ def test_what_wins_over_what(tmp_path: Path) -> None:
         (["--idle-seconds", "nan"], "idle_seconds"),
         (["--idle-seconds", "soon"], "idle_seconds"),
         (["--workers-awake-max", "0"], "workers_awake_max"),
+        (["--index-workers-max", "0"], "index_workers_max must be at least 1"),
         (["--spare-workers", "2"], "spare_workers must be 0 or 1"),
         (["--memory-bytes-max", "1"], "memory_bytes_max"),
         (["--listen", "nowhere"], "listen"),

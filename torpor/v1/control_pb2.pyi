@@ -360,7 +360,7 @@ class Cost(_message.Message):
     cold_starts: _builtins.int
     """Times a worker was started for it."""
     awake_seconds: _builtins.float
-    """Wall seconds during which a worker existed, the one alive now included."""
+    """Wall seconds that its workers existed, each counted by itself, those alive now included."""
     cpu_seconds: _builtins.float
     """CPU seconds of its workers, as the kernel counted them when each one left."""
     build_cpu_seconds: _builtins.float

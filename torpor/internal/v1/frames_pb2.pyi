@@ -500,6 +500,7 @@ class Done(_message.Message):
     SCAN_MS_FIELD_NUMBER: _builtins.int
     NEXT_FIELD_NUMBER: _builtins.int
     RERANKED_FIELD_NUMBER: _builtins.int
+    STRAINED_FIELD_NUMBER: _builtins.int
     outcome: Global___Outcome.ValueType
     message: _builtins.str
     """A whole sentence when the outcome is not OK."""
@@ -521,6 +522,10 @@ class Done(_message.Message):
     """Of a page: the last id, when more follow."""
     reranked: _builtins.int
     """Rows whose exact scores were computed for the matches."""
+    strained: _builtins.bool
+    """For a while the worker has had more to do than one core can: another one beside it would help. Said once
+    of each such while.
+    """
     def __init__(
         self,
         *,
@@ -535,10 +540,11 @@ class Done(_message.Message):
         scan_ms: _builtins.float = ...,
         next: _builtins.bytes | None = ...,
         reranked: _builtins.int = ...,
+        strained: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_next", b"_next", "next", b"next"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next", b"_next", "anonymous_bytes", b"anonymous_bytes", "batch_size", b"batch_size", "exact", b"exact", "lsn", b"lsn", "manifest_version", b"manifest_version", "message", b"message", "next", b"next", "outcome", b"outcome", "reranked", b"reranked", "response", b"response", "scan_ms", b"scan_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next", b"_next", "anonymous_bytes", b"anonymous_bytes", "batch_size", b"batch_size", "exact", b"exact", "lsn", b"lsn", "manifest_version", b"manifest_version", "message", b"message", "next", b"next", "outcome", b"outcome", "reranked", b"reranked", "response", b"response", "scan_ms", b"scan_ms", "strained", b"strained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__next: _TypeAlias = _typing.Literal["next"]  # noqa: Y015
     _WhichOneofArgType__next: _TypeAlias = _typing.Literal["_next", b"_next"]  # noqa: Y015
