@@ -153,6 +153,11 @@ class Zygote:
     def _send_waiting(self) -> None:
         while self._waiting and self._control is not None:
             packet, child_end = self._waiting[0]
+            if child_end.fileno() < 0:
+                # Whoever ordered the child has closed its socket since, and waits for its exit.
+                self._waiting.popleft()
+                self._finish(json.loads(packet)["spawn"], Exit(status=None, cpu_seconds=0.0))
+                continue
             try:
                 socket.send_fds(self._control, [packet], [child_end.fileno()])
             except BlockingIOError:
