@@ -40,7 +40,8 @@ _SPREADS = 1.5
 # Bits of a query's values, the sign among them.
 _BITS = 4
 _LOW, _HIGH = -8, 7
-_WEIGHTS = np.array([1, 2, 4, -8], np.float32)
+# Of the product with a sign, +1 or -1, that of a bit counts twice.
+_WEIGHTS = np.array([2, 4, 8, -16], np.float32)
 _VARIANCE = 1 - 2 / np.pi
 # Values coded at once: they stay in the cache.
 _BLOCK_VALUES = 1 << 16
@@ -118,22 +119,29 @@ class BitQuery:
     rate: np.float32
 
     @classmethod
-    def of(cls, query: Queries, frame: Frame) -> "BitQuery":
-        """The code of one query, relative to those of rows."""
+    def of(cls, queries: Queries, frame: Frame) -> list["BitQuery"]:
+        """The code of each query, relative to those of rows; none depends on the others."""
         centre = frame.centre.astype(np.float64)
-        rest, _, rates = split(query, centre, float(centre @ centre))
-        (turned,) = _turned(rest, frame)
-        step = max(turned.max() / _HIGH, turned.min() / _LOW) or 1.0
-        values = np.rint(turned / step)
-        lost = turned - values * step
-        variance = _VARIANCE * (turned * turned).sum() + (lost * lost).sum()
-        unsigned = values.astype(np.int8).view(np.uint8)
+        rest, _, rates = split(queries, centre, float(centre @ centre))
+        turned = _turned(rest, frame)
+        steps = np.maximum(turned.max(axis=1) / _HIGH, turned.min(axis=1) / _LOW)
+        steps = np.where(steps > 0, steps, 1.0)
+        values = np.rint(turned / steps[:, None])
+        lost = turned - values * steps[:, None]
+        variances = _VARIANCE * (turned * turned).sum(axis=1) + (lost * lost).sum(axis=1)
+        unsigned = values.astype(np.int8).view(np.uint8)[:, None]
         ones = unsigned >> np.arange(_BITS, dtype=np.uint8)[:, None] & 1
-        packed = np.packbits(ones, axis=1, bitorder="little")
-        planes = np.zeros((_BITS, _bit_bytes(len(turned))), np.uint8)
-        planes[:, : packed.shape[1]] = packed
-        numbers = (step, values.sum(), _SPREADS * np.sqrt(variance), rates[0])
-        return cls(planes, *(np.float32(one) for one in numbers))
+        packed = np.packbits(ones, axis=2, bitorder="little")
+        count, dimension = turned.shape
+        planes = np.zeros((count, _BITS, _bit_bytes(dimension)), np.uint8)
+        planes[:, :, : packed.shape[2]] = packed
+        numbers = (steps, values.sum(axis=1), _SPREADS * np.sqrt(variances), rates)
+        return [
+            cls(own, *of_one)
+            for own, of_one in zip(
+                planes, np.stack(numbers, axis=1).astype(np.float32), strict=True
+            )
+        ]
 
     def estimate(
         self, records: Records, count: Count, scratch: NDArray[np.int32], closeness: Floats
@@ -147,10 +155,9 @@ class BitQuery:
         count(bits, sums)
         # Sums of products of bits are whole numbers, and exact.
         products = sums.astype(np.float32) @ _WEIGHTS
-        products *= 2
         products -= self.total
         products *= self.step
-        lengths = factors[:, 0]
+        lengths = np.ascontiguousarray(factors[:, 0])
         centred = closeness + self.rate * factors[:, 1]
         spreads = lengths * self.spread
         products *= lengths

@@ -134,7 +134,8 @@ def split(queries: Queries, centre: Values, square: float) -> tuple[Values, Valu
         return wide / scales[:, None], scales, np.where(norms > 0, -0.5 / scales, -1.0)
     scales = np.where(queries.norms > 0, queries.norms, 1.0)
     units = wide / scales[:, None]
-    rates = units @ centre / square if square > 0 else np.zeros(len(units))
+    # Not a product of matrices: what is found for a query is not to depend on who asks beside it.
+    rates = (units * centre).sum(axis=1) / square if square > 0 else np.zeros(len(units))
     return units - rates[:, None] * centre, scales, rates
 
 

@@ -101,23 +101,43 @@ def search_near(
 ) -> list[Found]:
     """The best rows near each query, as `topk.search` gives them; asks have nothing added."""
     closeness = backend.closeness(clusters.centroids, queries)
+    starts = np.concatenate(([clusters.start], clusters.ends[:-1])).astype(np.int64)
+    sizes = clusters.ends - starts
+    bits = _bits(rows, clusters, queries)
     found = []
     for number, (close, ask, effort) in enumerate(zip(closeness, asks, efforts, strict=True)):
         if not keep_going():
             raise Interrupted
-        near = _Near(backend, rows, clusters, queries.some([number]), keep_going)
+        query = queries.some([number])
+        near = _Near(backend, rows, clusters, starts, sizes, query, bits.get(number), keep_going)
         found.append(near.find(ask, effort, close))
     return found
 
 
+def _bits(rows: Rows, clusters: Clusters, queries: Queries) -> dict[int, BitQuery]:
+    """The one-bit codes of those queries that float32 is safe for, by number."""
+    if clusters.bits is None:
+        return {}
+    able = [
+        number
+        for number, norm in enumerate(queries.norms.tolist())
+        if in_range(rows.norm_min, rows.norm_max, norm)
+    ]
+    coded = BitQuery.of(queries.some(able), clusters.bits.frame) if able else []
+    return dict(zip(able, coded, strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class _Near:
-    """One query."""
+    """One query; `starts` and `sizes` of all clusters, `bits` where its one-bit code can be used."""
 
     backend: NearBackend
     rows: Rows
     clusters: Clusters
+    starts: Numbers
+    sizes: Numbers
     query: Queries
+    bits: BitQuery | None
     keep_going: Callable[[], bool]
 
     def find(self, ask: Ask, effort: Effort, closeness: Floats | None) -> Found:
@@ -136,16 +156,13 @@ class _Near:
                 ask = Ask(ask.k, np.flatnonzero(ask.mask) + self.rows.start)
             return self._best(ask, effort, every=True)
         places, around, every = self._look(ask, asked / count, enough, closeness)
-        bits = None
-        if not every and in_range(self.rows.norm_min, self.rows.norm_max, *self.query.norms):
-            bits = self.clusters.bits
+        bits = None if every or self.bits is None else self.clusters.bits
         codes = self.rows.codes if bits is None else bits
         if codes is not None and codes.ahead is not None:
             for stretch in stretches(places, _GAP_MAX):
                 codes.ahead(*stretch)
-        if bits is not None:
-            coded = BitQuery.of(self.query, bits.frame)
-            places = places[self.backend.likely(coded, bits, places, around, ask.k)]
+        if bits is not None and self.bits is not None:
+            places = places[self.backend.likely(self.bits, bits, places, around, ask.k)]
         numbers = np.sort(self.clusters.order[places]).astype(np.int64)
         return self._best(Ask(ask.k, numbers), effort, every=every)
 
@@ -156,9 +173,7 @@ class _Near:
 
         Also whether these are all. share: of the rows that is asked for; enough: without a mask
         """
-        mask = ask.mask
-        starts = np.concatenate(([self.clusters.start], self.clusters.ends[:-1])).astype(np.int64)
-        sizes = self.clusters.ends - starts
+        mask, starts, sizes = ask.mask, self.starts, self.sizes
         wanted = enough * share**_ASKED_EXPONENT
         looked_at = wanted / share
         while True:

@@ -76,7 +76,7 @@ def test_estimates_are_off_by_what_they_say(
     assert frame.rotation is None or change is lopsided
     records = encode_bits(rows, centroids[closest], frame, metric)
     query = rows[7] + (rows[8] - centroids[closest[8]])
-    coded = BitQuery.of(Queries.of(query[None], metric), frame)
+    (coded,) = BitQuery.of(Queries.of(query[None], metric), frame)
     of_centroids = closeness(centroids, query, metric, frame).astype(np.float32)
     uppers, lowers = coded.estimate(
         *(records, products.with_planes(coded.planes), np.empty(4 * len(rows), np.int32)),
@@ -99,13 +99,30 @@ def test_rows_at_their_centroid_and_rows_of_zeros_are_estimated_exactly(metric: 
     frame = frame_of(lambda start, stop: rows[start:stop], *rows.shape)
     records = encode_bits(rows, centroids[closest], frame, metric)
     for query in (rows[0], rows[3], frame.centre):
-        coded = BitQuery.of(Queries.of(query[None], metric), frame)
+        (coded,) = BitQuery.of(Queries.of(query[None], metric), frame)
         given = np.linspace(0, 1, 40, dtype=np.float32)
         found = coded.estimate(
             *(records, PRODUCTS[0].with_planes(coded.planes), np.empty(160, np.int32), given)
         )
         for bound in found:
             np.testing.assert_allclose(bound, given, atol=1e-6)
+
+
+@every_metric
+@pytest.mark.parametrize("change", [as_they_are, far, lopsided], ids=lambda one: one.__name__)
+def test_the_code_of_a_query_is_the_same_whoever_asks_beside_it(
+    metric: Metric, change: Callable[[Vectors], Vectors]
+) -> None:
+    rows = change(around(9, 300, 200)[0])
+    frame = frame_of(lambda start, stop: rows[start:stop], *rows.shape)
+    asked = np.concatenate((rows[:30], np.zeros((1, 200), np.float32), frame.centre[None]))
+    for one, code in zip(asked, BitQuery.of(Queries.of(asked, metric), frame), strict=True):
+        (alone,) = BitQuery.of(Queries.of(one[None], metric), frame)
+        np.testing.assert_array_equal(code.planes, alone.planes)
+        numbers = ("step", "total", "spread", "rate")
+        assert [getattr(code, name) for name in numbers] == [
+            getattr(alone, name) for name in numbers
+        ]
 
 
 @pytest.mark.parametrize("count", [1, 9, 10, 11, 20_000])
@@ -115,7 +132,7 @@ def test_the_closest_are_likely_wherever_they_lie(count: int) -> None:
     frame = frame_of(lambda start, stop: rows[start:stop], *rows.shape)
     codes = BitCodes(encode_bits(rows, centroids[closest], frame, "euclidean"), frame)
     queries = Queries.of(rows[:1] + np.float32(0.02), "euclidean")
-    coded = BitQuery.of(queries, frame)
+    (coded,) = BitQuery.of(queries, frame)
     places = np.flatnonzero(random.random(count) < 0.9)
     given = closeness(centroids, queries.vectors[0], "euclidean", frame).astype(np.float32)
     both = [
