@@ -30,7 +30,7 @@ from rich.progress import track
 from bench import dataset as datasets
 from bench.errors import NotInstalled
 from bench.grown import grow, kept_neighbors, widen
-from bench.kernel_ways import Find, certified, recall, rows_of
+from bench.kernel_ways import answers, recall, rows_of
 from bench.options import question
 from bench.record import Recording, recording
 from kernels.backend import Backend
@@ -153,8 +153,8 @@ class _Race:
             *(rows.vectors, asked, self._options.cache, _K),
             lambda: datasets.nearest(rows.vectors, asked, _K),
         )
-        ways = {_NAMES[form]: _answers(card, rows) for form, card in self._cards.items()}
-        ways["codes on the processor"] = _answers(beside, rows)
+        ways = {_NAMES[form]: answers(card, rows) for form, card in self._cards.items()}
+        ways["codes on the processor"] = answers(beside, rows)
         for name, find in ways.items():
             self._record.figures[f"{name}: recall@{_K}"] = recall(find(asked, _K), neighbors)
         for batch in self._options.batches:
@@ -200,13 +200,6 @@ class _Race:
         seconds = time.perf_counter() - began
         self._record.figures[f"upload, {_NAMES[form]} s"] = seconds
         return card
-
-
-def _answers(backend: Backend, rows: Rows) -> Find:
-    """Row numbers of the proven answers."""
-    return lambda queries, k: np.stack(
-        [one.rows for one in certified(backend, rows, "cosine", queries, k)]
-    )
 
 
 def _survivors(card: GpuBackend, rows: Rows) -> Callable[[Floats, int], object]:

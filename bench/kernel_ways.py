@@ -52,36 +52,38 @@ def certified(backend: Backend, rows: Rows, metric: Metric, queries: Floats, k: 
     return search(backend, rows, Queries.of(queries, metric), [Ask(k)] * len(queries))
 
 
+def answers(backend: Backend, rows: Rows) -> Find:
+    """Row numbers of the proven answers, under cosine."""
+    return lambda queries, k: np.stack(
+        [one.rows for one in certified(backend, rows, "cosine", queries, k)]
+    )
+
+
 def own_ways(rows: Rows) -> Iterator[Way]:
     """Torpor's exact ones, under cosine, by one thread."""
     dimension = rows.vectors.shape[1]
     bare = replace(rows, codes=None)
 
-    def exact(backend: Backend, searched: Rows) -> Find:
-        return lambda queries, k: np.stack(
-            [one.rows for one in certified(backend, searched, "cosine", queries, k)]
-        )
-
     if fastest().name == NumkongProducts.name:
         by_numkong = CodeBackend(NumkongProducts(), NumpyBackend(1))
-        yield Way("codes by numkong", exact(by_numkong, rows), dimension)
+        yield Way("codes by numkong", answers(by_numkong, rows), dimension)
     by_numpy = CodeBackend(NumpyProducts(), NumpyBackend(1))
-    yield Way("codes by numpy", exact(by_numpy, rows), dimension)
-    yield Way("float32 by numpy", exact(NumpyBackend(1), bare), 4 * dimension)
+    yield Way("codes by numpy", answers(by_numpy, rows), dimension)
+    yield Way("float32 by numpy", answers(NumpyBackend(1), bare), 4 * dimension)
     yield Way("X @ q and selection", _bare(rows.vectors), 4 * dimension)
 
 
 def gpu_way(rows: Rows) -> tuple[Way, Startup] | None:
-    """A graphics card's, with what starting it took; None where there is none."""
+    """A graphics card's that holds the rows, with what starting it took; None where there is none."""
     try:
         backend, startup = start_gpu(NumpyBackend(1))
     except DeviceError:
         return None
-
-    def find(queries: Floats, k: int) -> Numbers:
-        return np.stack([one.rows for one in certified(backend, rows, "cosine", queries, k)])
-
-    return Way("CuPy", find), startup
+    # Only what nobody can write to stays on a card.
+    held = replace(rows, vectors=rows.vectors.view())
+    held.vectors.flags.writeable = False
+    backend.load(held)
+    return Way("CuPy", answers(backend, held)), startup
 
 
 class PeerWay:
