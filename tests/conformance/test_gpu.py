@@ -21,7 +21,12 @@ from kernels.rows import Rows
 from kernels.topk import Hits, search
 from tests.conformance.brute_force import CARD_IS_HERE, METRICS, Vectors, brute_force, rows_of
 from tests.conformance.compiled_kernel import COMPILER, CompiledKernel
-from tests.conformance.emulated_device import EmulatedDevice, EmulatedSelection, rounded
+from tests.conformance.emulated_device import (
+    EmulatedDevice,
+    EmulatedSelection,
+    rounded,
+    select_rows,
+)
 
 every_metric = pytest.mark.parametrize("metric", METRICS)
 compiled = pytest.mark.skipif(COMPILER is None, reason="there is no g++ to compile the kernel with")
@@ -327,3 +332,30 @@ def test_the_kernel_keeps_the_same_rows_with_many_threads(metric: Metric) -> Non
     for others in found[1:]:
         for mine, theirs in zip(found[0], others, strict=True):
             np.testing.assert_array_equal(mine, theirs)
+
+
+@compiled
+@every_metric
+def test_a_row_at_the_threshold_itself_joins(metric: Metric) -> None:
+    """One query for each row, whose threshold is the estimate of that row to the last bit."""
+    random, count = np.random.default_rng(3), 300
+    norms = random.uniform(0.1, 10, count).astype(np.float32)
+    products = random.standard_normal(count).astype(np.float32)
+    estimates = {
+        "dotproduct": products,
+        "cosine": products / norms,
+        "euclidean": products - norms * norms,
+    }[metric]
+    ones, numbers = np.ones(count, np.float32), np.full(count, count, np.int32)
+    wanted = Wanted(
+        *(np.zeros((count, 1), np.float32), ones, numbers, 0 * ones, 0 * numbers - 1),
+        *(metric, Format.F16, count),
+    )
+    found = []
+    for select in (select_rows, CompiledKernel(3, blocks=2)):
+        selection = EmulatedDevice().begin(wanted, count)
+        selection.thresholds[:] = estimates
+        select(selection, np.tile(products, (count, 1)), norms, 0)
+        found.append([None if one is None else sorted(one.tolist()) for one in selection.rows()])
+    assert found[0] == found[1]
+    assert all(row in (rows or []) for row, rows in enumerate(found[0]))

@@ -183,6 +183,17 @@ async def test_a_helper_gives_way_when_it_has_answered() -> None:
         await one.replicas.end(Unavailable(""))
 
 
+async def test_a_helper_gives_way_before_an_index_that_has_long_been_idle() -> None:
+    capacity = Capacity(3, 1 << 40)
+    idle, straw, other = await made(capacity), await made(capacity), StrawReplicas(capacity)
+    await helped(straw)
+    other.replicas.configure(None, 60.0)
+    assert await other.outcome(b"x") == b"x"
+    assert idle.supervisors[0].phase is Phase.AWAKE and idle.alive == straw.alive == 1
+    for one in (idle, straw, other):
+        await one.replicas.end(Unavailable(""))
+
+
 async def test_a_helper_takes_no_graphics_card() -> None:
     straw = await made(Capacity(8, 1 << 40, gpu_workers_max=8))
     await helped(straw)
