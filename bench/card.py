@@ -3,8 +3,8 @@
 No server: arrays in, row numbers out, in this process, as `kernels` has it. Rows are uploaded once, as
 float16 and as float32 (multiplied as TF32), and searched exactly, with the proof. `without exact scores`
 is the card's part with its host's: which rows may be in the answers. The rest is the processor's, which
-scores those in float64. Beside them is what a worker without a card would do, by codes and in its own
-number of threads, for the batches of --beside; all by turns.
+scores those in float64. Beside them are codes on the processor, in a thread for each of its cores, for
+the batches of --beside; all by turns.
 
 `the memory takes` is the time in which the card reads the rows once, at the rate of a copy within its
 memory (bytes read and written) in the same run; `the tensor cores take` is that of the multiplications,
@@ -120,8 +120,7 @@ def _copies(device: CupyDevice) -> float:
 
 def _multiplies(device: CupyDevice, form: Format) -> float:
     cupy, shape = device.cupy, (_MATRIX, _MATRIX)
-    kind = cupy.float16 if form is Format.F16 else cupy.float32
-    matrix = cupy.random.standard_normal(shape, cupy.float32).astype(kind)
+    matrix = cupy.random.standard_normal(shape, cupy.float32).astype(device.kind_of(form))
     product = cupy.empty(shape, cupy.float32)
     ms = _on_card(device, lambda: device.multiply(matrix, matrix, product, form))
     return 2 * _MATRIX**3 / ms
@@ -186,7 +185,7 @@ class _Race:
         size, rates = self._rows.vectors.size, self._rates
         for form in Format:
             bounds = {
-                "the memory takes": size * form.value_bytes / (rates.bytes_a_ms),
+                "the memory takes": size * form.value_bytes / rates.bytes_a_ms,
                 "the tensor cores take": 2 * size * batch / rates.operations_a_ms[form],
             }
             for bound, ms in bounds.items():

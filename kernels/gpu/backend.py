@@ -1,6 +1,6 @@
 """The backend on a graphics card.
 
-Tiles of rows are multiplied with all queries of a batch, and a kernel keeps for each query the rows
+Tiles of rows are multiplied with all queries of a batch, and kernels keep for each query the rows
 whose estimate reaches the k-th best so far less twice the error (see device.Selection): as in
 `numpy_backend.py` these include every row of the answer, and `topk.py` scores them in float64.
 """

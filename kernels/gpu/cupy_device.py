@@ -1,9 +1,9 @@
 """A graphics card, by CuPy.
 
-It has run on an H100 (CUDA 13, CuPy 14), on no other card, and but for what fills the last tile of a
-block, which came after that. Where there is none, its calls run against a
-stand-in for CuPy that checks their arguments (tests/conformance/straw_cupy.py), the kernels' source runs
-compiled by a C++ compiler, and NVRTC compiles it for sm_80 and sm_90.
+It has run on an H100 (CUDA 13, CuPy 14), and on no other card. What fills the last tile of a block came
+after that: NOT RUN ON A CARD YET. Where there is none, its calls run against a stand-in for CuPy that
+checks their arguments (tests/conformance/straw_cupy.py), the kernels' source runs compiled by a C++
+compiler, and NVRTC compiles it for sm_80 and sm_90.
 
 Three streams: searches run on one; rows that stay are uploaded on another, by another thread; rows that
 only pass by are copied on the third, while the ones before them are searched. Copies go through pinned
@@ -110,13 +110,16 @@ class CupyDevice:
 
     def _room(self, block: Block, stream: Any) -> Block:
         """Room for a block's rows, and for more, of zeros, that fill its last tile."""
-        cupy = self.cupy
-        kind = cupy.float16 if block.format is Format.F16 else cupy.float32
         count, dimension = block.vectors.shape
+        shape, kind = (_whole_steps(count) + TILE_STEP, dimension), self.kind_of(block.format)
         with stream:
-            vectors = cupy.zeros((_whole_steps(count) + TILE_STEP, dimension), kind)
-            norms = cupy.empty(count, cupy.float32)
+            vectors = self.cupy.zeros(shape, kind)
+            norms = self.cupy.empty(count, self.cupy.float32)
         return Block(block.first, block.stop, block.format, vectors, norms)
+
+    def kind_of(self, form: Format) -> Any:
+        """What CuPy calls the values of a format."""
+        return self.cupy.float16 if form is Format.F16 else self.cupy.float32
 
     def multiply(self, units: Any, vectors: Any, products: Any, form: Format) -> None:
         """Puts units (b, d) times vectors (m, d), transposed, into products (b, m).
@@ -149,8 +152,7 @@ class _Selection:
         self._capacity = wanted.kept_max + tile_rows
         self._waiting: deque[Any] = deque()
         with device.compute:
-            kind = cupy.float16 if wanted.format is Format.F16 else cupy.float32
-            self._units = cupy.asarray(wanted.units).astype(kind)
+            self._units = cupy.asarray(wanted.units).astype(device.kind_of(wanted.format))
             self._products = cupy.empty(count * tile_rows, cupy.float32)
             zeros = np.zeros(count, np.int32)
             state = [

@@ -1,4 +1,4 @@
-"""Starting a card: CuPy, its context, the kernel, and a first search whose answer is known."""
+"""Starting a card: CuPy, its context, the kernels, and a first search whose answer is known."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from kernels.topk import search
 
 @dataclass(frozen=True, slots=True)
 class Startup:
-    """What starting took: `import cupy`; the context and the kernel; a search in each format."""
+    """What starting took: `import cupy`; the context and the kernels; a search in each format."""
 
     import_ms: float
     context_ms: float
@@ -45,7 +45,7 @@ def start_gpu(
     with translated():
         import cupy  # noqa: F401 - for the time that it takes
     imported = time.perf_counter()
-    # The context and the kernel, compiled at its first start on a machine and cached by CuPy.
+    # The context and the kernels, compiled at the first start on a machine and cached by CuPy.
     backend = GpuBackend(CupyDevice(), cpu, choose_format=choose_format)
     opened = time.perf_counter()
     check_itself(backend)
