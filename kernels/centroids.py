@@ -21,10 +21,10 @@ from kernels.rows import row_norms
 Vectors = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
-# Centroids for n rows: so many times the square root of n.
-_CENTROIDS_FACTOR = 12
+# Centroids for n rows: so many times the cube root of n.
+_CENTROIDS_FACTOR = 200
 # Rows of the sample for each centroid, where it has room for them.
-_SAMPLED_ROWS = 11
+_SAMPLED_ROWS = 9
 _SAMPLED_ROWS_MIN = 4
 _SAMPLE_BYTES_MAX = 384 << 20
 _ROUNDS = 4
@@ -39,13 +39,13 @@ _SEED = 1
 
 def centroids_for(rows: int, dimension: int) -> int:
     """How many centroids so many rows are to have."""
-    wanted = round(_CENTROIDS_FACTOR * math.sqrt(rows))
+    wanted = round(_CENTROIDS_FACTOR * math.cbrt(rows))
     return max(1, min(rows, wanted, _sample_rows_max(dimension) // _SAMPLED_ROWS_MIN))
 
 
 def outgrown(centroids: int, rows: int, dimension: int) -> bool:
     """Whether a namespace has come to have more than twice the rows that its centroids are for."""
-    return centroids_for(rows, dimension) > 2**0.5 * centroids + 1
+    return centroids_for(rows, dimension) > 2 ** (1 / 3) * centroids + 1
 
 
 def sampled_rows(rows: int, dimension: int) -> Numbers:
@@ -75,20 +75,18 @@ class Nearest:
     """Finds the closest of some centroids for rows."""
 
     def __init__(self, centroids: Vectors, metric: Metric) -> None:
-        self._metric: Metric = metric
-        self._centroids = centroids
         # Divided by the largest value, so that no square overflows; all by the same, to be compared.
         scale = np.float32(np.abs(centroids).max(initial=0.0) or 1.0)
-        self._all = _Compared(centroids, metric, scale)
         self._groups: _Compared | None = None
+        self._members = [np.arange(len(centroids))]
         if len(centroids) > _FLAT_MAX:
             count = round(len(centroids) ** 0.5)
             with np.errstate(all="ignore"):
-                own = _k_means(centroids.copy(), count, metric)
+                own = _k_means(centroids, count, metric)
                 group = Nearest(own, metric).of(centroids)
             self._groups = _Compared(own, metric, scale)
             self._members = [np.flatnonzero(group == one) for one in range(count)]
-            self._compared = [_Compared(centroids[one], metric, scale) for one in self._members]
+        self._compared = [_Compared(centroids[one], metric, scale) for one in self._members]
 
     def of(self, rows: Vectors) -> NDArray[np.int32]:
         """The number of the centroid that each row (n, d) is closest to, (n,)."""
@@ -97,7 +95,7 @@ class Nearest:
             for start, stop in _blocks(*rows.shape):
                 block = rows[start:stop]
                 found[start:stop] = (
-                    self._all.closeness(block).argmax(axis=1)
+                    self._compared[0].closeness(block).argmax(axis=1)
                     if self._groups is None
                     else self._of_groups(block, self._groups)
                 )
@@ -177,7 +175,9 @@ def _means(sample: Vectors, closest: NDArray[np.int32], before: Vectors) -> Vect
         numbers, firsts = np.unique(closest[own], return_index=True)
         sums[numbers] += np.add.reduceat(sample[own], firsts, axis=0)
     counts = np.bincount(closest, minlength=len(before)).astype(np.float32)[:, None]
-    return np.where(counts > 0, sums / np.maximum(counts, 1), before)
+    sums /= np.maximum(counts, 1)
+    np.copyto(sums, before, where=counts == 0)
+    return sums
 
 
 def _by_neighbourhood(centroids: Vectors) -> Numbers:

@@ -118,17 +118,31 @@ class CodeBackend:
         able = np.flatnonzero(codes_can_tell(rows, queries)).tolist()
         if able and rows.codes is not None:
             coded = CodedQueries.of(queries.some(able), rows)
-            multiply = self._products.with_queries(coded.values)
-            shape = (rows.stop - rows.start, len(able))
-            products = np.empty(shape, np.float32)
-            multiply(rows.codes.values, products, np.empty(shape, np.int32).ravel())
-            inverse, offsets = rows.codes.factors[:, rows.start : rows.stop, None]
-            products *= coded.steps.astype(np.float32)
-            products += offsets * coded.upper.astype(np.float32)
-            products /= inverse
-            for number, one in zip(able, np.ascontiguousarray(products.T), strict=True):
-                found[number] = one
+            inverse, offsets = rows.codes.factors[:, rows.start : rows.stop]
+            products = self._products_by_query(rows.codes.values[rows.start : rows.stop], coded)
+            numbers = np.stack((coded.steps, coded.upper), axis=1).astype(np.float32)
+            for number, own, (step, rate) in zip(able, products, numbers, strict=True):
+                own *= step
+                own += offsets * rate
+                own /= inverse
+                found[number] = own
         return found
+
+    def _products_by_query(
+        self, codes: NDArray[np.int8], coded: CodedQueries
+    ) -> NDArray[np.float32]:
+        """(b, m): turned block by block, while products are in the cache."""
+        count = len(coded.values)
+        multiply = self._products.with_queries(coded.values)
+        turned = np.empty((count, len(codes)), np.float32)
+        buffers = self._buffers[0]
+        step = max(1, PRODUCTS_MAX // count)
+        for start in range(0, len(codes), step):
+            block = codes[start : start + step]
+            products = buffers.products[: len(block) * count].reshape(-1, count)
+            multiply(block, products, buffers.sums)
+            turned[:, start : start + step] = products.T
+        return turned
 
     def likely(
         self,

@@ -27,16 +27,15 @@ from kernels.topk import Hits, search
 Numbers = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-# Rows looked at by a query for ten matches of n rows: 700 times the fourth root of n, a quarter of n
-# at most. With k matches, (k / 10)^0.6 times as many.
-_ROWS_FACTOR = 700
-_ROWS_EXPONENT = 0.25
+# Rows looked at by a query for ten matches of n rows around m centroids: 240,000 sqrt(n) / m, a quarter
+# of n at most; 12,000 of a million around 20,000. With k matches, (k / 10)^0.7 times as many.
+_ROWS_FACTOR = 240_000
 _ROWS_SHARE_MAX = 0.25
 _MATCHES = 10
-_MATCHES_EXPONENT = 0.6
-# Where a share s of the rows is asked for, s^0.3 times as many of these are looked at as of all without
-# a filter, among s^-0.7 times as many rows.
-_ASKED_EXPONENT = 0.3
+_MATCHES_EXPONENT = 0.7
+# Where a share s of the rows is asked for, s^0.2 times as many of these are looked at as of all without
+# a filter, among s^-0.8 times as many rows.
+_ASKED_EXPONENT = 0.2
 # If far fewer lie where so many should, what is asked for lies far from the query.
 _ENOUGH_SHARE = 0.75
 # A disk is asked for what lies so close together, in places, at once.
@@ -76,9 +75,10 @@ class Effort:
     scan: float = 1.0
     candidates_max: int | None = None
 
-    def rows(self, k: int, count: int) -> int:
-        """How many of `count` rows are looked at."""
-        default = min(_ROWS_FACTOR * math.pow(count, _ROWS_EXPONENT), _ROWS_SHARE_MAX * count)
+    def rows(self, k: int, count: int, centroids: int) -> int:
+        """How many of `count` rows around so many centroids are looked at."""
+        default = _ROWS_FACTOR * math.sqrt(count) / centroids
+        default = min(default, _ROWS_SHARE_MAX * count)
         more = math.pow(max(1.0, k / _MATCHES), _MATCHES_EXPONENT)
         return min(count, max(k, round(self.scan * more * default)))
 
@@ -143,7 +143,7 @@ class _Near:
     def find(self, ask: Ask, effort: Effort, closeness: Floats | None) -> Found:
         """The best rows, where centroids are so close."""
         count = self.rows.stop - self.rows.start
-        enough = effort.rows(ask.k, count)
+        enough = effort.rows(ask.k, count, len(self.sizes))
         if ask.rows is not None:
             if closeness is None or len(ask.rows) <= enough:
                 return self._best(ask, effort, every=True)
@@ -206,13 +206,13 @@ class _Near:
 def _closest(closeness: Floats, sizes: Numbers, rows: float) -> Numbers:
     """The closest clusters that together have so many rows, ascending; all if they have fewer."""
     count = len(closeness)
-    some = 1 + int(2 * rows * count / max(1, int(sizes.sum())))
-    while True:
-        ranked = np.arange(count)
-        if some < count:
-            ranked = np.flatnonzero(closeness >= np.partition(closeness, count - some)[-some])
+    some = 1 + int(rows * count / max(1, int(sizes.sum())))
+    while some < count:
+        least = np.partition(closeness, count - some)[count - some]
+        ranked = np.flatnonzero(closeness >= least)
         ranked = ranked[np.argsort(-closeness[ranked], kind="stable")]
         held = np.cumsum(sizes[ranked])
-        if held[-1] >= rows or len(ranked) == count:
+        if held[-1] >= rows:
             return np.sort(ranked[: int(np.searchsorted(held, rows)) + 1])
         some *= 2
+    return np.arange(count)

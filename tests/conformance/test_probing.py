@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from kernels import code_backend
 from kernels.bit_codes import DIMENSION_MIN, BitCodes, encode_bits, record_bytes
 from kernels.centroids import Nearest, train
 from kernels.code_backend import CodeBackend
@@ -122,6 +123,27 @@ def test_near_answers_are_mostly_right_the_same_everywhere_and_scored_exactly(
         assert [known[row] for row in found.hits.rows.tolist()] == found.hits.scores.tolist()
         shared += len(set(found.hits.rows.tolist()) & set(every.rows[:10].tolist()))
     assert shared >= 0.9 * 10 * len(QUERIES)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_how_close_centroids_are_does_not_depend_on_the_block(
+    metric: Metric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, clusters = clustered(VECTORS, metric)
+    backend = CodeBackend(NumkongProducts(), NumpyBackend())
+    queries = Queries.of(QUERIES, metric)
+    at_once = backend.closeness(clusters.centroids, queries)
+    monkeypatch.setattr(code_backend, "PRODUCTS_MAX", 7 * len(QUERIES))
+    np.testing.assert_array_equal(backend.closeness(clusters.centroids, queries), at_once)
+    for number in range(len(QUERIES)):
+        (alone,) = backend.closeness(clusters.centroids, queries.some([number]))
+        np.testing.assert_array_equal(alone, at_once[number])
+
+
+def test_of_fewer_and_larger_clusters_more_rows_are_looked_at() -> None:
+    of_few, of_many = Effort().rows(10, 10**6, 12_000), Effort().rows(10, 10**6, 24_000)
+    assert of_few == 2 * of_many
+    assert Effort().rows(10, 10_000, 10) == 2_500
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
