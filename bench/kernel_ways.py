@@ -11,7 +11,7 @@ from bench.engines.engine import Missing, Peer, smallest_effort
 from bench.engines.kept import kept
 from kernels.backend import Backend
 from kernels.bit_codes import BitCodes, encode_bits, record_bytes
-from kernels.centroids import Nearest, centroids_for, sampled_rows, train
+from kernels.centroids import Nearest, Sample, centroids_for, train
 from kernels.code_backend import CodeBackend
 from kernels.codes import Codes, codes_of, encode
 from kernels.errors import DeviceError
@@ -133,7 +133,7 @@ def clustered(rows: Rows) -> tuple[Rows, Clusters]:
     """The same rows with codes around centroids, as a merge lays them."""
     count, dimension = rows.vectors.shape
     assert rows.codes is not None
-    sample = rows.vectors[sampled_rows(count, dimension)]
+    sample = Sample.of(lambda numbers: rows.vectors[numbers], count, dimension)
     centroids = train(sample, centroids_for(count, dimension), "cosine")
     nearest = Nearest(centroids, "cosine")
     closest = np.empty(count, np.int32)

@@ -10,7 +10,7 @@ of a file.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,10 @@ Numbers = NDArray[np.int64]
 # Centroids for n rows: so many times the cube root of n.
 _CENTROIDS_FACTOR = 200
 # Rows of the sample for each centroid, where it has room for them.
-_SAMPLED_ROWS = 9
+_SAMPLED_ROWS = 10
 _SAMPLED_ROWS_MIN = 4
-_SAMPLE_BYTES_MAX = 384 << 20
-_ROUNDS = 4
+_SAMPLE_BYTES_MAX = 256 << 20
+_ROUNDS = 3
 # Up to here a row is compared with each centroid; beyond, with those of the groups it is closest to.
 _FLAT_MAX = 512
 _GROUPS_LOOKED_AT = 5
@@ -56,7 +56,36 @@ def sampled_rows(rows: int, dimension: int) -> Numbers:
     return np.sort(random.choice(rows, wanted, replace=False))
 
 
-def train(sample: Vectors, count: int, metric: Metric) -> Vectors:
+class Sample:
+    """Rows (s, d) as the upper halves of their float32 values, rounded: their means are as good."""
+
+    def __init__(self, count: int, dimension: int) -> None:
+        self._halves = np.empty((count, dimension), np.uint16)
+        self.shape = self._halves.shape
+
+    @classmethod
+    def of(cls, vectors_of: Callable[[Numbers], Vectors], rows: int, dimension: int) -> "Sample":
+        """Of so many rows those that centroids are trained on."""
+        chosen = sampled_rows(rows, dimension)
+        sample = cls(len(chosen), dimension)
+        for start, stop in _blocks(*sample.shape):
+            sample[start:stop] = vectors_of(chosen[start:stop])
+        return sample
+
+    def __len__(self) -> int:
+        return len(self._halves)
+
+    def __getitem__(self, rows: slice | Numbers) -> Vectors:
+        bits = self._halves[rows].astype(np.uint32)
+        bits <<= 16
+        return bits.view(np.float32)
+
+    def __setitem__(self, rows: slice | Numbers, vectors: Vectors) -> None:
+        bits = np.ascontiguousarray(vectors, np.float32).view(np.uint32)
+        self._halves[rows] = (bits + (1 << 15)) >> 16
+
+
+def train(sample: Sample, count: int, metric: Metric) -> Vectors:
     """At most `count` centroids (m, d) for rows like those of the sample (s, d).
 
     The same sample gives the same centroids. The sample is overwritten.
@@ -88,7 +117,7 @@ class Nearest:
             self._members = [np.flatnonzero(group == one) for one in range(count)]
         self._compared = [_Compared(centroids[one], metric, scale) for one in self._members]
 
-    def of(self, rows: Vectors) -> NDArray[np.int32]:
+    def of(self, rows: Vectors | Sample) -> NDArray[np.int32]:
         """The number of the centroid that each row (n, d) is closest to, (n,)."""
         found = np.empty(len(rows), np.int32)
         with np.errstate(all="ignore"):
@@ -143,19 +172,25 @@ class _Compared:
 
 
 def _sample_rows_max(dimension: int) -> int:
-    return max(_SAMPLED_ROWS_MIN, _SAMPLE_BYTES_MAX // (4 * dimension))
+    return max(_SAMPLED_ROWS_MIN, _SAMPLE_BYTES_MAX // (2 * dimension))
 
 
-def _make_units(sample: Vectors) -> float:
+def _make_units(sample: Sample) -> float:
     """Divides rows by their norms, in place; returns the mean of these."""
-    norms = row_norms(sample)
-    usable = np.isfinite(norms) & (norms > 0)
-    sample /= np.where(usable, norms, np.float32(1))[:, None]
-    sample[~usable] = 0
-    return float(norms[usable].mean(dtype=np.float64)) if usable.any() else 1.0
+    total, usable = 0.0, 0
+    for start, stop in _blocks(*sample.shape):
+        rows = sample[start:stop]
+        norms = row_norms(rows)
+        able = np.isfinite(norms) & (norms > 0)
+        rows /= np.where(able, norms, np.float32(1))[:, None]
+        rows[~able] = 0
+        sample[start:stop] = rows
+        total += float(norms[able].sum(dtype=np.float64))
+        usable += int(np.count_nonzero(able))
+    return total / usable if usable else 1.0
 
 
-def _k_means(sample: Vectors, count: int, metric: Metric) -> Vectors:
+def _k_means(sample: Vectors | Sample, count: int, metric: Metric) -> Vectors:
     random = np.random.default_rng(_SEED)
     centroids = sample[np.sort(random.choice(len(sample), count, replace=False))]
     for _ in range(_ROUNDS):
@@ -166,7 +201,7 @@ def _k_means(sample: Vectors, count: int, metric: Metric) -> Vectors:
     return centroids
 
 
-def _means(sample: Vectors, closest: NDArray[np.int32], before: Vectors) -> Vectors:
+def _means(sample: Vectors | Sample, closest: NDArray[np.int32], before: Vectors) -> Vectors:
     """The mean of the rows of each centroid; one that has none stays."""
     order = np.argsort(closest, kind="stable")
     sums = np.zeros(before.shape, np.float32)

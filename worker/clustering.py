@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.bit_codes import encode_bits, record_bytes
-from kernels.centroids import Nearest, centroids_for, outgrown, sampled_rows, train
+from kernels.centroids import Nearest, Sample, centroids_for, outgrown, train
 from kernels.codes import Frame, encode
 from kernels.queries import Metric
 from kernels.rows import row_norms
@@ -110,8 +110,11 @@ def _around(
     if known is not None and not outgrown(len(known.centroids), count, source.dimension):
         centroids, closest = known
     else:
-        sample = source.vectors_of(first + sampled_rows(count, source.dimension))
-        centroids = train(sample, centroids_for(count, source.dimension), metric)
+        centroids = train(
+            Sample.of(lambda rows: source.vectors_of(first + rows), count, source.dimension),
+            centroids_for(count, source.dimension),
+            metric,
+        )
         closest = np.full(count, -1, np.int32)
     unknown = np.flatnonzero(closest < 0)
     nearest = Nearest(centroids, metric)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kernels import code_backend
 from kernels.bit_codes import DIMENSION_MIN, BitCodes, encode_bits, record_bytes
-from kernels.centroids import Nearest, train
+from kernels.centroids import Nearest, Sample, train
 from kernels.code_backend import CodeBackend
 from kernels.codes import Codes, encode, frame_of
 from kernels.errors import Interrupted
@@ -43,8 +43,9 @@ def clustered(
     vectors: Vectors, metric: Metric, count: int = 120, dead: set[int] | None = None
 ) -> tuple[Rows, Clusters]:
     """The rows START..STOP around centroids, among rows of other namespaces."""
-    points = train(vectors[START:STOP].copy(), count, metric)
-    closest = Nearest(points, metric).of(vectors[START:STOP])
+    inside = vectors[START:STOP]
+    points = train(Sample.of(lambda numbers: inside[numbers], *inside.shape), count, metric)
+    closest = Nearest(points, metric).of(inside)
     order = np.arange(len(vectors), dtype=np.uint32)
     order[START:STOP] = np.argsort(closest, kind="stable") + START
     places = np.empty_like(order)
