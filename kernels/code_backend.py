@@ -6,7 +6,6 @@ tell, or too many rows survive, the rows themselves are scanned in float32.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from kernels.errors import Interrupted
 from kernels.products import Products
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
+from kernels.threads import Threads
 
 _BLOCK_ROWS_MIN = 256
 # The first block is small: nothing is known yet, and all of its rows are candidates. Each block is at
@@ -51,12 +51,12 @@ class CodeBackend:
         self._products = products
         self._rows_backend = rows_backend
         self._buffers = [Buffers() for _ in range(threads)]
-        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._helpers = Threads(threads - 1) if threads > 1 else None
 
     def close(self) -> None:
         """Ends the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        if self._helpers is not None:
+            self._helpers.close()
         self._rows_backend.close()
 
     def survivors(
@@ -190,9 +190,9 @@ class CodeBackend:
         scan.candidates.raise_thresholds()
         work = list(zip(blocks, self._buffers, strict=False))
         others = [
-            self._pool.submit(scan.bounds, *block, buffers)
+            self._helpers.submit(scan.bounds, *block, buffers)
             for block, buffers in work[1:]
-            if self._pool is not None
+            if self._helpers is not None
         ]
         block, buffers = work[0]
         scan.candidates.add(scan.bounds(*block, buffers))

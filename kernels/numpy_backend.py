@@ -7,7 +7,6 @@ asked for: the k-th best row and every row that ties with it are then among the 
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from kernels.candidates import Bounded, Candidates
 from kernels.errors import Interrupted
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
+from kernels.threads import Threads
 
 # float32 scores of one block of rows, for all queries together: 2 MiB, which stays in the cache.
 SCORE_VALUES = 1 << 19
@@ -38,12 +38,12 @@ class NumpyBackend:
     def __init__(self, threads: int = 1) -> None:
         """`threads` blocks are estimated at a time; a core alone cannot use the memory's bandwidth."""
         self._buffers = [np.empty(SCORE_VALUES, np.float32) for _ in range(threads)]
-        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._helpers = Threads(threads - 1) if threads > 1 else None
 
     def close(self) -> None:
         """Ends the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        if self._helpers is not None:
+            self._helpers.close()
 
     def survivors(
         self,
@@ -91,9 +91,9 @@ class NumpyBackend:
         """The estimates of several blocks, each by a thread of its own."""
         work = list(zip(blocks, self._buffers, strict=False))
         others = [
-            self._pool.submit(scan.estimate, *block, buffer)
+            self._helpers.submit(scan.estimate, *block, buffer)
             for block, buffer in work[1:]
-            if self._pool is not None
+            if self._helpers is not None
         ]
         block, buffer = work[0]
         return [scan.estimate(*block, buffer), *(one.result() for one in others)]

@@ -1,0 +1,53 @@
+"""Threads beside the caller's own, kept off its core.
+
+Who is woken for half a millisecond of work has to start at once. Linux puts a woken thread on an idle
+core, if it finds one. As a guest of KVM it was seen not to find one that had gone to sleep, and to queue
+the thread on the core of whoever woke it, until that waited too: half a scan began when the other half
+was done. So a thread is told beforehand to stay off that core, which takes a few microseconds whenever
+the caller has moved. It may run on any other.
+"""
+
+import contextlib
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Not on every system, and not in Python before 3.13.
+_current_core: Callable[[], int] | None = getattr(ctypes.CDLL(None), "sched_getcpu", None)
+
+
+class Threads:
+    """So many threads, started when they are first needed."""
+
+    def __init__(self, count: int) -> None:
+        self._pool = ThreadPoolExecutor(count, initializer=self._joins)
+        # By thread, the core that it stays off.
+        self._off: dict[int, int | None] = {}
+
+    def submit(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
+        """Runs it in one of them."""
+        if _current_core is not None:
+            self._keep_off(_current_core())
+        return self._pool.submit(work, *args, **kwargs)
+
+    def close(self) -> None:
+        """Ends them, once their work is done."""
+        self._pool.shutdown()
+
+    def _joins(self) -> None:
+        self._off[threading.get_native_id()] = None
+
+    def _keep_off(self, core: int) -> None:
+        for thread, off in tuple(self._off.items()):
+            if off != core:
+                others = os.sched_getaffinity(0) - {core}
+                # Where that is forbidden, or there is no other core, it runs where it may.
+                with contextlib.suppress(OSError):
+                    os.sched_setaffinity(thread, others)
+                self._off[thread] = core
