@@ -29,8 +29,10 @@ _SAMPLED_ROWS_MIN = 4
 _SAMPLE_BYTES_MAX = 256 << 20
 _ROUNDS = 3
 # Up to here a row is compared with each centroid; beyond, with those of the groups it is closest to.
+# Means are as good where a row counts for a centroid that is nearly the closest.
 _FLAT_MAX = 512
 _GROUPS_LOOKED_AT = 5
+_GROUPS_TRAINED_WITH = 2
 # Rows compared at once: (rows, groups) products and the rows gathered by group stay within 32 MiB.
 _BLOCK_VALUES = 1 << 22
 _BLOCK_ROWS_MAX = 8_192
@@ -103,7 +105,9 @@ def train(sample: Sample, count: int, metric: Metric) -> Vectors:
 class Nearest:
     """Finds the closest of some centroids for rows."""
 
-    def __init__(self, centroids: Vectors, metric: Metric) -> None:
+    def __init__(self, centroids: Vectors, metric: Metric, groups: int = _GROUPS_LOOKED_AT) -> None:
+        """Of many centroids it looks at those of so many groups."""
+        self._looked_at = groups
         # Divided by the largest value, so that no square overflows; all by the same, to be compared.
         scale = np.float32(np.abs(centroids).max(initial=0.0) or 1.0)
         self._groups: _Compared | None = None
@@ -132,7 +136,7 @@ class Nearest:
 
     def _of_groups(self, block: Vectors, groups: "_Compared") -> NDArray[np.int32]:
         """The closest among the centroids of the groups that each row is closest to."""
-        looked_at = min(_GROUPS_LOOKED_AT, len(self._members))
+        looked_at = min(self._looked_at, len(self._members))
         closeness = groups.closeness(block)
         at = closeness.shape[1] - looked_at
         group = np.argpartition(closeness, at, axis=1)[:, at:].ravel()
@@ -194,7 +198,8 @@ def _k_means(sample: Vectors | Sample, count: int, metric: Metric) -> Vectors:
     random = np.random.default_rng(_SEED)
     centroids = sample[np.sort(random.choice(len(sample), count, replace=False))]
     for _ in range(_ROUNDS):
-        centroids = _means(sample, Nearest(centroids, metric).of(sample), centroids)
+        closest = Nearest(centroids, metric, _GROUPS_TRAINED_WITH).of(sample)
+        centroids = _means(sample, closest, centroids)
         if metric == "cosine":
             norms = np.sqrt((centroids * centroids).sum(axis=1, keepdims=True))
             centroids /= np.where(norms > 0, norms, np.float32(1))

@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Not on every system, and not in Python before 3.13.
+# Not on every system, and of no module of Python.
 _current_core: Callable[[], int] | None = getattr(ctypes.CDLL(None), "sched_getcpu", None)
 
 
