@@ -27,9 +27,9 @@ from kernels.topk import Hits, search
 Numbers = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-# Rows looked at by a query for ten matches of n rows around m centroids: 240,000 sqrt(n) / m, a quarter
-# of n at most; 12,000 of a million around 20,000. With k matches, (k / 10)^0.7 times as many.
-_ROWS_FACTOR = 240_000
+# Rows looked at by a query for ten matches of n rows around m centroids: 280,000 sqrt(n) / m, a quarter
+# of n at most; 14,000 of a million around 20,000. With k matches, (k / 10)^0.7 times as many.
+_ROWS_FACTOR = 280_000
 _ROWS_SHARE_MAX = 0.25
 _MATCHES = 10
 _MATCHES_EXPONENT = 0.7

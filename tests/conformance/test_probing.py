@@ -142,7 +142,7 @@ def test_how_close_centroids_are_does_not_depend_on_the_block(
 
 
 def test_of_fewer_and_larger_clusters_more_rows_are_looked_at() -> None:
-    of_few, of_many = Effort().rows(10, 10**6, 12_000), Effort().rows(10, 10**6, 24_000)
+    of_few, of_many = Effort().rows(10, 10**6, 10_000), Effort().rows(10, 10**6, 20_000)
     assert of_few == 2 * of_many
     assert Effort().rows(10, 10_000, 10) == 2_500
 
