@@ -281,3 +281,30 @@ def test_a_disk_is_asked_once_for_the_pages_of_rows_that_are_about_to_be_read(
     assert len(asked) == before
     read(199, 260)
     assert len(asked) > before
+
+
+@pytest.mark.parametrize("count", [1, 200])
+def test_a_disk_is_asked_for_where_hashes_lie_before_they_are_looked_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr("storage.segment.is_cached", lambda *_: False)
+    monkeypatch.setattr(
+        "storage.segment.read_ahead",
+        lambda _, offset, length: asked.append((offset, offset + length)),
+    )
+    # There are few rows: a fourth of them is still some.
+    monkeypatch.setattr("storage.segment._ALL_WORTH", 4)
+    for first in (300, 555, 700):
+        segment = segments(folder)[1]
+        start, length = segment._sections[Section.HASHES]
+        asked.clear()
+        ids = [b"%04d" % number for number in range(first, first + count)]
+        hashes = hash_ids(b"other", ids)
+        assert segment.find(b"other", ids, hashes) == list(range(first - 300, first - 300 + count))
+        if count == 1:
+            ((begin, end),) = asked
+            place = start + 8 * int(np.searchsorted(segment._hashes, hashes)[0])
+            assert begin <= place < end and end - begin < length / 4
+        else:
+            assert asked == [(start, start + length)]
