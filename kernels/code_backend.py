@@ -167,6 +167,9 @@ class CodeBackend:
         self, scan: CodeScan, rows: Rows, queries: int, keep_going: Callable[[], bool]
     ) -> None:
         """All codes of the slice."""
+        if self._helpers is not None:
+            # One query alone: it is likely that cores sleep.
+            self._helpers.keep_off(caller=queries == 1)
         if rows.codes is not None and rows.codes.ahead is not None:
             rows.codes.ahead(rows.start, rows.stop)
         for at_once in _in_turns(self._blocks(rows, queries), len(self._buffers)):

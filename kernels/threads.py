@@ -4,7 +4,8 @@ Who is woken for half a millisecond of work has to start at once. Linux puts a w
 core, if it finds one. As a guest of KVM it was seen not to find one that had gone to sleep, and to queue
 the thread on the core of whoever woke it, until that waited too: half a scan began when the other half
 was done. So a thread is told beforehand to stay off that core, which takes a few microseconds whenever
-the caller has moved. It may run on any other.
+the caller has moved. It may run on any other. Where there is much to do cores are awake, and threads
+that may run anywhere are shared out better.
 """
 
 import contextlib
@@ -32,9 +33,19 @@ class Threads:
 
     def submit(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Runs it in one of them."""
-        if _current_core is not None:
-            self._keep_off(_current_core())
         return self._pool.submit(work, *args, **kwargs)
+
+    def keep_off(self, *, caller: bool) -> None:
+        """Keeps them off the caller's core from now on, or lets them run on any."""
+        if _current_core is None:
+            return
+        core = _current_core() if caller else None
+        for thread, off in tuple(self._off.items()):
+            if off != core:
+                # Where that is forbidden, or there is no other core, it runs where it may.
+                with contextlib.suppress(OSError):
+                    os.sched_setaffinity(thread, os.sched_getaffinity(0) - {core})
+                self._off[thread] = core
 
     def close(self) -> None:
         """Ends them, once their work is done."""
@@ -42,12 +53,3 @@ class Threads:
 
     def _joins(self) -> None:
         self._off[threading.get_native_id()] = None
-
-    def _keep_off(self, core: int) -> None:
-        for thread, off in tuple(self._off.items()):
-            if off != core:
-                others = os.sched_getaffinity(0) - {core}
-                # Where that is forbidden, or there is no other core, it runs where it may.
-                with contextlib.suppress(OSError):
-                    os.sched_setaffinity(thread, others)
-                self._off[thread] = core

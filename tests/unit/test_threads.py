@@ -33,8 +33,10 @@ def test_a_thread_stays_off_the_core_of_who_wakes_it(
     thread = helpers.submit(threading.get_native_id).result()
     for core in (*sorted(CORES), min(CORES)):
         monkeypatch.setattr(threads, "_current_core", lambda core=core: core)
-        helpers.submit(int).result()
+        helpers.keep_off(caller=True)
         assert os.sched_getaffinity(thread) == CORES - {core}
+    helpers.keep_off(caller=False)
+    assert os.sched_getaffinity(thread) == CORES
     assert os.sched_getaffinity(0) == CORES
 
 
@@ -44,7 +46,7 @@ def test_it_is_told_once(helpers: Threads, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(os, "sched_setaffinity", lambda thread, _: told.append(thread))
     monkeypatch.setattr(threads, "_current_core", lambda: 0)
     for _ in range(3):
-        helpers.submit(int).result()
+        helpers.keep_off(caller=True)
     assert len(told) == 1
 
 
@@ -54,6 +56,8 @@ def test_where_there_is_no_other_core_or_no_way_to_ask_it_works_all_the_same(
     helpers.submit(int).result()
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     monkeypatch.setattr(threads, "_current_core", lambda: 0)
+    helpers.keep_off(caller=True)
     assert helpers.submit(divmod, 7, 2).result() == (3, 1)
     monkeypatch.setattr(threads, "_current_core", None)
+    helpers.keep_off(caller=True)
     assert helpers.submit(divmod, 7, 2).result() == (3, 1)
