@@ -168,7 +168,6 @@ class CodeBackend:
     ) -> None:
         """All codes of the slice."""
         if self._helpers is not None:
-            # One query alone: it is likely that cores sleep.
             self._helpers.keep_off(caller=queries == 1)
         if rows.codes is not None and rows.codes.ahead is not None:
             rows.codes.ahead(rows.start, rows.stop)

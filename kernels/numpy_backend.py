@@ -62,6 +62,8 @@ class NumpyBackend:
         share = -(-(rows.stop - rows.start) // threads)
         step = max(_BLOCK_ROWS_MIN, min(_BLOCK_ROWS_MAX, SCORE_VALUES // len(active), share))
         starts = range(rows.start, rows.stop, step)
+        if self._helpers is not None:
+            self._helpers.keep_off(caller=len(active) == 1)
         for first in range(0, len(starts), threads):
             if not keep_going():
                 raise Interrupted

@@ -36,7 +36,10 @@ class Threads:
         return self._pool.submit(work, *args, **kwargs)
 
     def keep_off(self, *, caller: bool) -> None:
-        """Keeps them off the caller's core from now on, or lets them run on any."""
+        """Keeps them off the caller's core from now on, or lets them run on any.
+
+        The first is for a query alone, when other cores are likely to sleep.
+        """
         if _current_core is None:
             return
         core = _current_core() if caller else None

@@ -333,8 +333,7 @@ class Segment:
         start, stop = self.namespace_rows(namespace)
         if start == stop:
             return [-1] * len(ids)
-        if self._hashes_ahead is not None:
-            self._ask_for(hashes)
+        self._ask_for(hashes)
         places = np.searchsorted(self._hashes, hashes).tolist()
         found = []
         for one, value, place in zip(ids, hashes.tolist(), places, strict=True):
@@ -350,7 +349,8 @@ class Segment:
 
     def _ask_for(self, hashes: NDArray[np.uint64]) -> None:
         """Has the disk read where these hashes lie: spread evenly, about where their values say."""
-        assert self._hashes_ahead is not None
+        if self._hashes_ahead is None:
+            return
         spread = 1 + round(_SPREADS * self.rows**0.5)
         if 2 * spread * len(hashes) >= self.rows // _ALL_WORTH:
             self._hashes_ahead(0, self.rows)

@@ -2,12 +2,21 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 
 from kernels import threads
+from kernels.backend import Backend
+from kernels.code_backend import CodeBackend
+from kernels.codes import codes_of
+from kernels.numpy_backend import NumpyBackend
+from kernels.products import NumpyProducts
+from kernels.queries import Ask, Queries
+from kernels.rows import Rows, norm_bounds, row_norms
 from kernels.threads import Threads
+from kernels.topk import search
 
 CORES = os.sched_getaffinity(0)
 
@@ -61,3 +70,23 @@ def test_where_there_is_no_other_core_or_no_way_to_ask_it_works_all_the_same(
     monkeypatch.setattr(threads, "_current_core", None)
     helpers.keep_off(caller=True)
     assert helpers.submit(divmod, 7, 2).result() == (3, 1)
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: CodeBackend(NumpyProducts(), NumpyBackend(1), 2), lambda: NumpyBackend(2)],
+    ids=["codes", "float32"],
+)
+def test_a_scan_keeps_them_off_for_a_query_alone(
+    make: Callable[[], Backend], queries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    monkeypatch.setattr(Threads, "keep_off", lambda _, *, caller: told.append(caller))
+    vectors = np.random.default_rng(0).standard_normal((2_000, 8)).astype(np.float32)
+    norms, codes = row_norms(vectors), codes_of(vectors, "cosine")
+    rows = Rows(vectors, norms, 0, len(norms), None, *norm_bounds(norms), codes)
+    backend = make()
+    search(backend, rows, Queries.of(vectors[:queries], "cosine"), [Ask(5)] * queries)
+    backend.close()
+    assert told == [queries == 1]
