@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bench.kernel_ways import Way, clustered
 from kernels.bit_codes import BitCodes, BitQuery
+from kernels.closeness import Centroids
 from kernels.code_backend import CodeBackend
 from kernels.numpy_backend import NumpyBackend
 from kernels.probing import Effort, search_near
@@ -70,9 +71,9 @@ class _Watched(CodeBackend):
         self.centroids = self.scan = 0.0
         super().__init__(self.products, NumpyBackend(1))
 
-    def closeness(self, rows: Rows, queries: Queries) -> list[Floats | None]:
+    def closeness(self, centroids: Centroids, queries: Queries) -> list[Floats | None]:
         began = time.perf_counter()
-        found = super().closeness(rows, queries)
+        found = super().closeness(centroids, queries)
         self.centroids = time.perf_counter() - began
         self.products.seconds = 0.0
         return found
@@ -93,6 +94,7 @@ class _WatchedProducts:
         self.name = products.name
         self.seconds = 0.0
         self.with_queries = products.with_queries
+        self.with_halves = products.with_halves
         self._products = products
 
     def with_planes(self, planes: NDArray[np.uint8]) -> Count:

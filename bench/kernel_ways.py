@@ -12,6 +12,7 @@ from bench.engines.kept import kept
 from kernels.backend import Backend
 from kernels.bit_codes import BitCodes, encode_bits, record_bytes
 from kernels.centroids import Nearest, Sample, centroids_for, train
+from kernels.closeness import Centroids, halved
 from kernels.code_backend import CodeBackend
 from kernels.codes import Codes, codes_of, encode
 from kernels.errors import DeviceError
@@ -153,9 +154,11 @@ def clustered(rows: Rows) -> tuple[Rows, Clusters]:
         order,
         places,
     )
-    norms = row_norms(centroids)
-    coded = Codes.of(encode(centroids, codes.frame, "cosine"), "cosine", codes.frame)
-    points = Rows(centroids, norms, 0, len(centroids), None, *norm_bounds(norms), coded)
+    coded = encode(centroids, codes.frame, "cosine")
+    bounds = norm_bounds(row_norms(centroids))
+    points = Centroids(
+        centroids, halved(coded.values), coded.factors, "cosine", codes.frame, *bounds
+    )
     bits = np.empty((count, record_bytes(dimension)), np.uint8)
     for start in range(0, count, _CHUNK_ROWS):
         own = order[start : start + _CHUNK_ROWS]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.bit_codes import BitCodes, BitQuery
+from kernels.closeness import Centroids
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 
@@ -52,8 +53,8 @@ class Backend(Protocol):
 class NearBackend(Backend, Protocol):
     """Searches near centroids as well."""
 
-    def closeness(self, rows: Rows, queries: Queries) -> list[NDArray[np.float32] | None]:
-        """For each query, the estimated closeness of all rows, (n,), larger is closer.
+    def closeness(self, centroids: Centroids, queries: Queries) -> list[NDArray[np.float32] | None]:
+        """For each query, the estimated closeness of all centroids, (m,), larger is closer.
 
         The same on every machine. None where the arithmetic is out of its range.
         """

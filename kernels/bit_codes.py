@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from kernels.coded_queries import split
 from kernels.codes import Frame
+from kernels.largest import kth_largest
 from kernels.products import Count
 from kernels.queries import Metric, Queries
 
@@ -169,8 +170,7 @@ def likely(uppers: Floats, lowers: Floats, k: int) -> Numbers:
     """Which rows are likely to be among the k closest, by what is above and below each; ascending."""
     if len(uppers) <= k:
         return np.arange(len(uppers))
-    at = len(lowers) - k
-    return np.flatnonzero(uppers >= np.partition(lowers, at)[at])
+    return np.flatnonzero(uppers >= kth_largest(lowers, k))
 
 
 def _bit_bytes(dimension: int) -> int:

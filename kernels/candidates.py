@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.largest import kth_largest
+
 Numbers = NDArray[np.int64]
 Values = NDArray[np.float64]
 
@@ -105,9 +107,9 @@ class Candidates:
 
         Without sorting: that takes a twentieth off the time of one query of 62,666 rows.
         """
-        at = len(pairs.lowers) - int(self._ks[0])
-        if at >= 0 and not self.given_up[0]:
-            self.thresholds = np.partition(pairs.lowers, at)[at : at + 1]
+        k = int(self._ks[0])
+        if len(pairs.lowers) >= k and not self.given_up[0]:
+            self.thresholds = np.array([kth_largest(pairs.lowers, k)])
         return _some(pairs, pairs.uppers >= self.thresholds[0])
 
     def _raised(self, pairs: Bounded) -> Bounded:

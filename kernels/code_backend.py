@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from kernels.backend import Backend, NearBackend
 from kernels.bit_codes import BitCodes, BitQuery, likely
+from kernels.closeness import Centroids
 from kernels.code_scan import (
-    BLOCK_ROWS_MAX,
     GATHERED_BYTES,
     GATHERED_VALUES,
     PRODUCTS_MAX,
     Buffers,
     CodeScan,
 )
-from kernels.coded_queries import CodedQueries, codes_can_tell
+from kernels.coded_queries import codes_can_tell
 from kernels.errors import Interrupted
 from kernels.products import Products
 from kernels.queries import Ask, Queries
@@ -99,7 +99,7 @@ class CodeBackend:
         if not codes_can_tell(rows, query).all():
             return None
         scan = CodeScan(rows, query, [ask], self._products)
-        step = min(BLOCK_ROWS_MAX, max(1, GATHERED_VALUES // queries.vectors.shape[1]))
+        step = min(PRODUCTS_MAX, max(1, GATHERED_VALUES // queries.vectors.shape[1]))
         for start in range(0, len(numbers), step):
             if not keep_going():
                 raise Interrupted
@@ -112,37 +112,9 @@ class CodeBackend:
         """See Backend."""
         return self
 
-    def closeness(self, rows: Rows, queries: Queries) -> list[NDArray[np.float32] | None]:
+    def closeness(self, centroids: Centroids, queries: Queries) -> list[NDArray[np.float32] | None]:
         """See NearBackend."""
-        found: list[NDArray[np.float32] | None] = [None] * len(queries)
-        able = np.flatnonzero(codes_can_tell(rows, queries)).tolist()
-        if able and rows.codes is not None:
-            coded = CodedQueries.of(queries.some(able), rows)
-            inverse, offsets = rows.codes.factors[:, rows.start : rows.stop]
-            products = self._products_by_query(rows.codes.values[rows.start : rows.stop], coded)
-            numbers = np.stack((coded.steps, coded.upper), axis=1).astype(np.float32)
-            for number, own, (step, rate) in zip(able, products, numbers, strict=True):
-                own *= step
-                own += offsets * rate
-                own /= inverse
-                found[number] = own
-        return found
-
-    def _products_by_query(
-        self, codes: NDArray[np.int8], coded: CodedQueries
-    ) -> NDArray[np.float32]:
-        """(b, m): turned block by block, while products are in the cache."""
-        count = len(coded.values)
-        multiply = self._products.with_queries(coded.values)
-        turned = np.empty((count, len(codes)), np.float32)
-        buffers = self._buffers[0]
-        step = max(1, PRODUCTS_MAX // count)
-        for start in range(0, len(codes), step):
-            block = codes[start : start + step]
-            products = buffers.products[: len(block) * count].reshape(-1, count)
-            multiply(block, products, buffers.sums)
-            turned[:, start : start + step] = products.T
-        return turned
+        return centroids.closeness(queries, self._products)
 
     def likely(
         self,
@@ -179,7 +151,7 @@ class CodeBackend:
     def _blocks(self, rows: Rows, queries: int) -> Iterator[Span]:
         """Everything, so many rows and products at a time at most."""
         share = max(_BLOCK_ROWS_MIN, -(-(rows.stop - rows.start) // len(self._buffers)))
-        most = min(BLOCK_ROWS_MAX, share, PRODUCTS_MAX // queries)
+        most = min(share, PRODUCTS_MAX // queries)
         size = min(most, _FIRST_ROWS_MAX, max(_FIRST_ROWS_MIN, _FIRST_PRODUCTS // queries))
         start = rows.start
         while start < rows.stop:

@@ -16,8 +16,6 @@ from kernels.rows import Rows
 
 # Products of a block of rows with all queries, and as many thresholds: 1 MiB, which stays in the cache.
 PRODUCTS_MAX = 1 << 17
-# Rows of a block for a few queries: the cost of a block in Python is spread over so many.
-BLOCK_ROWS_MAX = 1 << 15
 # Codes gathered at once, which stay in the cache: 512 rows of 384 dimensions take 92 ns a row, 4,096
 # rows 184 ns.
 GATHERED_VALUES = 512 * 384
@@ -38,8 +36,14 @@ class Buffers:
         self.products = np.empty(PRODUCTS_MAX, np.float32)
         self.thresholds = np.empty(PRODUCTS_MAX, np.float32)
         self.within = np.empty(PRODUCTS_MAX, np.bool_)
-        self.factors = np.ones((3, BLOCK_ROWS_MAX), np.float32)
+        self._factors = np.empty((3, PRODUCTS_MAX), np.float32)
         self._gathered = np.empty(GATHERED_BYTES, np.uint8)
+
+    def factors(self, count: int) -> NDArray[np.float32]:
+        """Room for the factors (3, m) of so many rows; the last is 1."""
+        own = self._factors[:, :count]
+        own[2] = 1
+        return own
 
     def gather(self, codes: NDArray[Code], places: Numbers) -> NDArray[Code]:
         """The codes (m, w) at these places, one after the other, GATHERED_BYTES at most."""
@@ -86,15 +90,15 @@ class CodeScan:
             if ask.added is None:
                 continue
             closeness = ask.added / self._coded.scales[query]
-            if np.abs(closeness).max(initial=0.0) < closeness_max(rows):
+            if np.abs(closeness).max(initial=0.0) < closeness_max(rows.norm_min):
                 self._added[query] = _added(closeness)
             else:
                 self.candidates.give_up(query)
 
     def bounds(self, start: int, stop: int, buffers: Buffers) -> Bounded:
         """The rows of one block of codes that may be in the answers."""
-        products, factors = self._room(buffers, stop - start)
-        self._multiply(self._codes.values[start:stop], products, buffers.sums)
+        products = self._products(self._codes.values[start:stop], buffers)
+        factors = buffers.factors(stop - start)
         factors[:2] = self._codes.factors[:, start:stop]
         return self._reaching(
             products, factors, lambda found: self._codes.rows_at(found + start), buffers
@@ -103,19 +107,17 @@ class CodeScan:
     def bounds_of_rows(self, numbers: Numbers, buffers: Buffers) -> Bounded:
         """The same for single rows."""
         places = self._codes.places_of(numbers)
-        gathered = buffers.gather(self._codes.values, places)
-        products, factors = self._room(buffers, len(numbers))
-        self._multiply(gathered, products, buffers.sums)
+        products = self._products(buffers.gather(self._codes.values, places), buffers)
+        factors = buffers.factors(len(numbers))
         np.take(self._codes.factors, places, axis=1, out=factors[:2], mode="clip")
         return self._reaching(products, factors, lambda found: numbers[found], buffers)
 
-    def _room(
-        self, buffers: Buffers, count: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Room for the products (m, b) and the factors (3, m) of so many rows; the last factor is 1."""
+    def _products(self, codes: NDArray[np.int8], buffers: Buffers) -> NDArray[np.float32]:
+        """Those of rows with all queries, (m, b)."""
         width = len(self._coded.values)
-        products = buffers.products[: count * width].reshape(count, width)
-        return products, buffers.factors[:, :count]
+        products = buffers.products[: len(codes) * width].reshape(-1, width)
+        self._multiply(codes, products, buffers.sums)
+        return products
 
     def _reaching(
         self,

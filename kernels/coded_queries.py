@@ -144,23 +144,28 @@ def codes_can_tell(rows: Rows, queries: Queries) -> NDArray[np.bool_]:
     codes = rows.codes
     if codes is None or codes.metric != queries.metric or not np.isfinite(codes.limits.ratio):
         return np.zeros(len(queries), np.bool_)
-    able = np.array(
-        [in_range(rows.norm_min, rows.norm_max, norm) for norm in queries.norms.tolist()]
-    )
+    return in_range_of_codes(rows.norm_min, rows.norm_max, codes.frame.centre, queries)
+
+
+def in_range_of_codes(
+    norm_min: float, norm_max: float, centre: NDArray[np.float32], queries: Queries
+) -> NDArray[np.bool_]:
+    """The same for rows whose norms lie between these."""
+    able = np.array([in_range(norm_min, norm_max, norm) for norm in queries.norms.tolist()])
     if queries.metric == "cosine":
         return able
-    centre = codes.frame.centre.astype(np.float64)
-    reach = rows.norm_max + float(np.sqrt(centre @ centre))
+    wide = centre.astype(np.float64)
+    reach = norm_max + float(np.sqrt(wide @ wide))
     if queries.metric == "euclidean":
-        own = queries.vectors.astype(np.float64) - centre
+        own = queries.vectors.astype(np.float64) - wide
         norms = np.sqrt((own * own).sum(axis=1))
         reach = reach + norms
         closest = reach * reach / np.where(norms > 0, 2 * norms, 1)
     else:
         closest = np.full(len(queries), reach)
-    return np.asarray(able & (closest < closeness_max(rows)))
+    return np.asarray(able & (closest < closeness_max(norm_min)))
 
 
-def closeness_max(rows: Rows) -> float:
-    """What float32 can tell from other closeness beside rows of these norms."""
-    return _CLOSENESS_MAX * rows.norm_min
+def closeness_max(norm_min: float) -> float:
+    """What float32 can tell from other closeness beside rows of such norms."""
+    return _CLOSENESS_MAX * norm_min

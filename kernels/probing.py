@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from kernels.backend import NearBackend
 from kernels.bit_codes import BitCodes, BitQuery
 from kernels.bounds import in_range
+from kernels.closeness import Centroids
 from kernels.errors import Interrupted
+from kernels.largest import kth_largest
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows, stretches
 from kernels.topk import Hits, search
@@ -48,7 +50,7 @@ class Clusters:
 
     ends: (m,) the place behind the codes of each cluster
     order, places: of all codes, see Codes
-    centroids: the m centroids, with codes
+    centroids: m of them
     bits: the one-bit codes at all places, None where they would say too little
     """
 
@@ -57,7 +59,7 @@ class Clusters:
     ends: NDArray[np.uint32]
     order: NDArray[np.uint32]
     places: NDArray[np.uint32]
-    centroids: Rows
+    centroids: Centroids
     bits: BitCodes | None = None
 
     def closest(self, rows: Numbers) -> NDArray[np.int64]:
@@ -208,8 +210,7 @@ def _closest(closeness: Floats, sizes: Numbers, rows: float) -> Numbers:
     count = len(closeness)
     some = 1 + int(rows * count / max(1, int(sizes.sum())))
     while some < count:
-        least = np.partition(closeness, count - some)[count - some]
-        ranked = np.flatnonzero(closeness >= least)
+        ranked = np.flatnonzero(closeness >= kth_largest(closeness, some))
         ranked = ranked[np.argsort(-closeness[ranked], kind="stable")]
         held = np.cumsum(sizes[ranked])
         if held[-1] >= rows:

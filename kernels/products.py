@@ -1,4 +1,4 @@
-"""Exact inner products of int8 vectors, and of bits: fast by numkong, anywhere by numpy.
+"""Exact inner products of int8 vectors, of halves of bytes, and of bits: by numkong or by numpy.
 
 Both give the same numbers, so that whatever is decided on them does not depend on the machine: the sums
 are integers, rounded to float32 once where they pass 2^24.
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 Count = Callable[[NDArray[np.uint8], NDArray[np.uint32]], None]
 # multiply(codes (m, d) int8, out (m, b) float32 without gaps, scratch of at least m * b int32)
 Multiply = Callable[[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]], None]
+# multiply(queries (b, w) uint8) gives (b, m) uint32
+MultiplyHalves = Callable[[NDArray[np.uint8]], NDArray[np.uint32]]
 
 # Sums of products up to here are exact in float32: 2^24 / 127^2.
 _EXACT_DIMENSION_MAX = 1_040
@@ -39,8 +41,14 @@ class Products(Protocol):
     def with_queries(self, queries: NDArray[np.int8]) -> Multiply:
         """What multiplies rows of codes with queries (b, d), any number of times, from any thread."""
 
+    def with_halves(self, rows: NDArray[np.uint8]) -> MultiplyHalves:
+        """What multiplies queries with all of these rows (m, w), two values of four bits to a byte.
+
+        It may keep a copy of the rows.
+        """
+
     def with_planes(self, planes: NDArray[np.uint8]) -> Count:
-        """The same for rows of bits and planes (p, w) of bits, w a multiple of 4."""
+        """As with queries, for rows of bits and planes (p, w) of bits, w a multiple of 4."""
 
 
 class NumkongProducts:
@@ -62,6 +70,17 @@ class NumkongProducts:
             tensor = numkong.from_pointer(sums.ctypes.data, shape, "int32", owner=sums)
             numkong.dots_packed(codes, packed, out=tensor)
             np.copyto(out, sums, casting="same_kind")
+
+        return multiply
+
+    def with_halves(self, rows: NDArray[np.uint8]) -> MultiplyHalves:
+        packed, count = numkong.dots_pack(np.ascontiguousarray(rows), dtype="uint4"), len(rows)
+
+        def multiply(queries: NDArray[np.uint8]) -> NDArray[np.uint32]:
+            out = np.empty((len(queries), count), np.uint32)
+            tensor = numkong.from_pointer(out.ctypes.data, out.shape, "uint32", owner=out)
+            numkong.dots_packed(queries, packed, out=tensor)
+            return out
 
         return multiply
 
@@ -93,6 +112,19 @@ class NumpyProducts:
             for start in range(0, len(codes), step):
                 block = codes[start : start + step].astype(wide.dtype)
                 np.matmul(block, wide.T, out=out[start : start + step], casting="same_kind")
+
+        return multiply
+
+    def with_halves(self, rows: NDArray[np.uint8]) -> MultiplyHalves:
+        step = max(1, _WIDE_VALUES // rows.shape[1])
+
+        def multiply(queries: NDArray[np.uint8]) -> NDArray[np.uint32]:
+            lower, upper = _values(queries)
+            out = np.empty((len(queries), len(rows)), np.uint32)
+            for start in range(0, len(rows), step):
+                own_lower, own_upper = _values(rows[start : start + step])
+                out[:, start : start + step] = lower @ own_lower.T + upper @ own_upper.T
+            return out
 
         return multiply
 
@@ -132,6 +164,10 @@ def agree(one: Products, other: Products) -> bool:
                 products.with_queries(queries)(codes, out, scratch)
             if not np.array_equal(*found):
                 return False
+            halves, asked = codes.view(np.uint8), queries.view(np.uint8)
+            sums = [products.with_halves(halves)(asked) for products in (one, other)]
+            if not np.array_equal(sums[0], sums[1]):
+                return False
     for width in (4, 48, 60, 192):
         bits = random.integers(0, 256, (70, width + 8), dtype=np.uint8)[:, :width]
         counts = np.empty((2, len(bits), 4), np.uint32)
@@ -140,6 +176,10 @@ def agree(one: Products, other: Products) -> bool:
         if not np.array_equal(*counts):
             return False
     return True
+
+
+def _values(halves: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return (halves & 15).astype(np.float32), (halves >> 4).astype(np.float32)
 
 
 def _one(queries: NDArray[np.int8], codes: NDArray[np.int8], out: NDArray[np.float32]) -> None:

@@ -49,6 +49,7 @@ _AT_ONCE = (
     Section.CODE_CENTRE,
     Section.CLUSTER_ENDS,
     Section.CENTROID_CODES,
+    Section.CENTROID_HALVES,
     Section.CENTROID_FACTORS,
     Section.CENTROID_NORMS,
 )
@@ -184,14 +185,18 @@ class Segment:
         """How codes lie by centroid, None where they lie by row."""
         if Section.CENTROID_NORMS not in self._sections:
             return None
-        shape = (-1, self.dimension)
+        codes: NDArray[np.uint8] | NDArray[np.int8]
+        if Section.CENTROID_HALVES in self._sections:
+            codes = self._array(Section.CENTROID_HALVES, "u1").reshape(-1, -(-self.dimension // 2))
+        else:
+            codes = self._array(Section.CENTROID_CODES, "i1").reshape(-1, self.dimension)
         return StoredClusters(
             self._array(Section.CODE_ORDER, "<u4"),
             self._array(Section.CODE_PLACES, "<u4"),
             self._array(Section.CLUSTERED, "<u8").reshape(-1, 2),
             self._array(Section.CLUSTER_ENDS, "<u4"),
-            self._array(Section.CENTROIDS, "<f4").reshape(shape),
-            self._array(Section.CENTROID_CODES, "i1").reshape(shape),
+            self._array(Section.CENTROIDS, "<f4").reshape(-1, self.dimension),
+            codes,
             self._array(Section.CENTROID_FACTORS, "<f4").reshape(2, -1),
             self._array(Section.CENTROID_NORMS, "<f4"),
         )

@@ -47,16 +47,17 @@ of 64 and are optional: a reader asks for those it knows.
                             row, the number behind its last centroid
     30    CLUSTER_ENDS      m uint32, the place behind the codes of the rows around each centroid
     31    CENTROIDS         m x d float32 (kernels/centroids.py)
-    32    CENTROID_CODES    m x d int8, coded as rows are
+    32    CENTROID_CODES    m x d int8, coded as rows are; in format 4 alone
     34    CODE_FACTORS      2 x n float32 (kernels/coded_queries.py)
     35    CENTROID_FACTORS  2 x m float32, as those of rows
     36    CENTROID_NORMS    m float32
     37    BIT_CODES         n x w bytes, each row as a bit a dimension (kernels/bit_codes.py); zeros in
                             namespaces without centroids
+    38    CENTROID_HALVES   m x ceil(d / 2) bytes, the upper halves of codes (kernels/closeness.py)
 
 Sections 1, 2, 14, 17 and 34 are absent in a sparse index (d is 0), section 13 where no row has
 metadata, sections 18 to 23 where no row has sparse values, section 24 where codes are not rotated,
-sections 27 to 32 and 35 to 37 where no namespace has centroids, section 37 where d is small. Where there
+sections 27 to 32 and 35 to 38 where no namespace has centroids, section 37 where d is small. Where there
 are centroids, sections 14, 34 and 37 are in the order of 27: by namespace, in one that has centroids by
 these, then by row. All else stays in the order of rows.
 
@@ -73,7 +74,7 @@ from numpy.typing import NDArray
 
 from storage.checksum import crc32
 
-FORMAT = 4
+FORMAT = 5
 MAGIC = b"TORPSEG\0"
 ALIGNMENT = 64
 METRICS = ("cosine", "dotproduct", "euclidean")
@@ -117,6 +118,7 @@ class Section(IntEnum):
     CENTROID_FACTORS = 35
     CENTROID_NORMS = 36
     BIT_CODES = 37
+    CENTROID_HALVES = 38
 
 
 # What a block is in format 1.
@@ -140,7 +142,8 @@ class StoredCodes(NamedTuple):
 class StoredClusters(NamedTuple):
     """Which codes lie around which centroids: see the table of sections.
 
-    order, places: (n,); clustered: (namespaces, 2); ends: (m,); centroids: (m, d), codes: (m, d)
+    order, places: (n,); clustered: (namespaces, 2); ends: (m,); centroids: (m, d)
+    codes: halves, (m, ceil(d / 2)) uint8; whole in format 4, (m, d) int8
     factors: (2, m), norms: (m,)
     """
 
@@ -149,7 +152,7 @@ class StoredClusters(NamedTuple):
     clustered: NDArray[np.uint64]
     ends: NDArray[np.uint32]
     centroids: NDArray[np.float32]
-    codes: NDArray[np.int8]
+    codes: NDArray[np.uint8] | NDArray[np.int8]
     factors: NDArray[np.float32]
     norms: NDArray[np.float32]
 

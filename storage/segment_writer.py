@@ -214,7 +214,7 @@ def _cluster_sections(clusters: StoredClusters | None) -> list[Content]:
         Section.CLUSTERED: clusters.clustered,
         Section.CLUSTER_ENDS: clusters.ends,
         Section.CENTROIDS: clusters.centroids,
-        Section.CENTROID_CODES: clusters.codes,
+        Section.CENTROID_HALVES: clusters.codes,
         Section.CENTROID_FACTORS: clusters.factors,
         Section.CENTROID_NORMS: clusters.norms,
     }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kernels.bit_codes import encode_bits, record_bytes
 from kernels.centroids import Nearest, Sample, centroids_for, outgrown, train
+from kernels.closeness import halved
 from kernels.codes import Frame, encode
 from kernels.queries import Metric
 from kernels.rows import row_norms
@@ -72,7 +73,7 @@ def clusters_of(
         np.array(clustered, "<u8"),
         np.concatenate(ends).astype("<u4"),
         joined,
-        coded.values,
+        halved(coded.values),
         coded.factors,
         row_norms(joined),
     )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.bit_codes import BitCodes
+from kernels.closeness import Centroids, halved
 from kernels.codes import Codes, Frame, Limits
 from kernels.probing import Clusters
 from kernels.queries import Metric
@@ -33,6 +34,7 @@ class Part:
         self.dead = dead
         self.dead_rows = dead_rows
         self.changed = False
+        self._of_namespace: dict[int, Clusters] = {}
 
     def kill(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Marks rows dead, none given twice; returns those that were alive."""
@@ -97,24 +99,30 @@ class Part:
         return self.segment.columns
 
     def clusters(self, start: int, stop: int) -> Clusters | None:
-        """The centroids of the namespace whose rows these are, None if it has none."""
+        """The centroids of the namespace whose rows these are, None if it has none.
+
+        The same ones each time: what was made of them for one query serves the next.
+        """
         stored = self._clusters
         if stored is None or self.codes is None:
             return None
         number = int(np.searchsorted(stored.clustered[:, 0], start))
         if start == stop or number == len(stored.clustered) or stored.clustered[number, 0] != start:
             return None
-        own = slice(
-            int(stored.clustered[number - 1, 1]) if number else 0, int(stored.clustered[number, 1])
-        )
-        frame, limits = self.codes.frame, self.codes.limits
-        metric = self.codes.metric
-        coded = Codes(stored.codes[own], stored.factors[:, own], metric, frame, limits)
-        vectors, norms = stored.centroids[own], stored.norms[own]
-        bounds = norm_bounds(norms)
-        centroids = Rows(vectors, norms, 0, len(norms), None, *bounds, coded)
-        ends = stored.ends[own]
-        return Clusters(start, stop, ends, stored.order, stored.places, centroids, self._bits)
+        if number not in self._of_namespace:
+            ends = stored.clustered[:, 1].tolist()
+            own = slice(ends[number - 1] if number else 0, ends[number])
+            centroids = self._centroids(stored, self.codes, own)
+            of_rows = (stored.ends[own], stored.order, stored.places)
+            self._of_namespace[number] = Clusters(start, stop, *of_rows, centroids, self._bits)
+        return self._of_namespace[number]
+
+    def _centroids(self, stored: StoredClusters, codes: Codes, own: slice) -> Centroids:
+        values, factors = stored.codes[own], stored.factors[:, own]
+        # Whole ones are of a segment of format 4.
+        halves = halved(values.view(np.int8)) if values.dtype == np.int8 else values.view(np.uint8)
+        bounds = norm_bounds(stored.norms[own])
+        return Centroids(stored.centroids[own], halves, factors, codes.metric, codes.frame, *bounds)
 
     @cached_property
     def _clusters(self) -> StoredClusters | None:

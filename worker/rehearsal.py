@@ -14,7 +14,6 @@ from google.protobuf.struct_pb2 import Struct
 
 from kernels.backend import Backend
 from kernels.bit_codes import DIMENSION_MIN
-from kernels.code_scan import BLOCK_ROWS_MAX
 from kernels.codes import codes_of
 from kernels.queries import Ask, Metric, Queries
 from kernels.rows import Rows, norm_bounds, row_norms
@@ -40,6 +39,8 @@ _ROWS_IN_LOG = 8
 _TOP_K = 10
 # Narrow rows make long arrays of few bytes. With fewer dimensions codes could not tell them apart.
 _WIDE_DIMENSION = 4
+# A thread's share of a scan. Larger ones need more memory, which most workers never use.
+_WIDE_ROWS = 1 << 15
 
 
 class Rehearsal:
@@ -103,10 +104,10 @@ class Rehearsal:
 
 
 class WideScan:
-    """A search of rows so many that each thread of a backend fills a block, in arrays of full length."""
+    """A search of rows so many that each thread of a backend works on many at a time."""
 
     def __init__(self, threads: int) -> None:
-        count = threads * BLOCK_ROWS_MAX
+        count = threads * _WIDE_ROWS
         random = np.random.default_rng(0)
         vectors = random.standard_normal((count, _WIDE_DIMENSION), np.float32)
         norms = row_norms(vectors)

@@ -16,7 +16,13 @@ from kernels.code_scan import Buffers, CodeScan
 from kernels.coded_queries import CodedQueries, codes_can_tell, split
 from kernels.codes import Codes, Frame, codes_of, encode
 from kernels.numpy_backend import NumpyBackend
-from kernels.products import Multiply, NumkongProducts, NumpyProducts, agree
+from kernels.products import (
+    Multiply,
+    MultiplyHalves,
+    NumkongProducts,
+    NumpyProducts,
+    agree,
+)
 from kernels.queries import Ask, Metric, Queries
 from kernels.rotation import rotate, rotation_of
 from kernels.rows import Rows
@@ -260,8 +266,13 @@ def test_numkong_multiplies_as_numpy_does() -> None:
 
 
 def test_products_that_are_wrong_are_found_out() -> None:
-    class Wrong(NumpyProducts):
+    class WrongQueries(NumpyProducts):
         def with_queries(self, queries: NDArray[np.int8]) -> Multiply:
             return super().with_queries(queries // 2)
 
-    assert not agree(Wrong(), NumpyProducts())
+    class WrongHalves(NumpyProducts):
+        def with_halves(self, rows: NDArray[np.uint8]) -> MultiplyHalves:
+            return super().with_halves(rows // 2)
+
+    for wrong in (WrongQueries(), WrongHalves()):
+        assert not agree(wrong, NumpyProducts())

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from kernels import code_backend
 from kernels.bit_codes import DIMENSION_MIN, BitCodes, encode_bits, record_bytes
 from kernels.centroids import Nearest, Sample, train
+from kernels.closeness import Centroids, halved
 from kernels.code_backend import CodeBackend
 from kernels.codes import Codes, encode, frame_of
 from kernels.errors import Interrupted
@@ -57,11 +57,9 @@ def clustered(
     rows = Rows(
         vectors, plain.norms, START, STOP, plain.dead, plain.norm_min, plain.norm_max, codes
     )
-    norms = row_norms(points)
     coded = encode(points, frame, metric)
-    centroids = Rows(
-        *(points, norms, 0, len(points), None, *norm_bounds(norms)), Codes.of(coded, metric, frame)
-    )
+    bounds = norm_bounds(row_norms(points))
+    centroids = Centroids(points, halved(coded.values), coded.factors, metric, frame, *bounds)
     ends = (START + np.cumsum(np.bincount(closest, minlength=len(points)))).astype(np.uint32)
     bits = None
     if vectors.shape[1] >= DIMENSION_MIN:
@@ -124,21 +122,6 @@ def test_near_answers_are_mostly_right_the_same_everywhere_and_scored_exactly(
         assert [known[row] for row in found.hits.rows.tolist()] == found.hits.scores.tolist()
         shared += len(set(found.hits.rows.tolist()) & set(every.rows[:10].tolist()))
     assert shared >= 0.9 * 10 * len(QUERIES)
-
-
-@pytest.mark.parametrize("metric", METRICS)
-def test_how_close_centroids_are_does_not_depend_on_the_block(
-    metric: Metric, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, clusters = clustered(VECTORS, metric)
-    backend = CodeBackend(NumkongProducts(), NumpyBackend())
-    queries = Queries.of(QUERIES, metric)
-    at_once = backend.closeness(clusters.centroids, queries)
-    monkeypatch.setattr(code_backend, "PRODUCTS_MAX", 7 * len(QUERIES))
-    np.testing.assert_array_equal(backend.closeness(clusters.centroids, queries), at_once)
-    for number in range(len(QUERIES)):
-        (alone,) = backend.closeness(clusters.centroids, queries.some([number]))
-        np.testing.assert_array_equal(alone, at_once[number])
 
 
 def test_of_fewer_and_larger_clusters_more_rows_are_looked_at() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from kernels.bit_codes import encode_bits
 from kernels.centroids import centroids_for
+from kernels.closeness import halved
 from kernels.codes import encode
 from storage import manifest as manifests
 from storage.files import Files
@@ -93,6 +94,10 @@ def test_rows_stay_where_they_are_and_their_codes_lie_by_centroid(folder: Path) 
         far = ((expected[start:stop, None] - clusters.centroids.vectors) ** 2).sum(axis=2)
         to_own = ((expected[start:stop] - around) ** 2).sum(axis=1)
         np.testing.assert_allclose(to_own, far.min(axis=1), rtol=1e-4)
+        coded = encode(clusters.centroids.vectors, codes.frame, "euclidean")
+        np.testing.assert_array_equal(clusters.centroids.halves, halved(coded.values))
+        np.testing.assert_array_equal(clusters.centroids.factors, coded.factors)
+        assert part.clusters(start, stop) is clusters
     few = segment.namespace_rows(b"few")
     assert part.clusters(*few) is None
     np.testing.assert_array_equal(codes.order[slice(*few)], np.arange(*few))

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kernels.closeness import halved
 from kernels.codes import Frame, encode
 from storage import manifest as manifests
 from storage.errors import DataLoss, FormatTooNew
@@ -221,7 +222,10 @@ def test_newer_formats_are_refused_by_name(folder: Path, tmp_path: Path) -> None
 
 
 def make_golden(folder: Path) -> None:
-    """What the folders of tests/golden were made with: a small index, folded and masked."""
+    """What the folders of tests/golden were made with: a small index, folded and masked.
+
+    The segments of format 4 were then merged, with centroids for more than three rows.
+    """
     small = np.arange(40, dtype=np.float32).reshape(10, 4) - 7
     request = [upsert("", 0, 6, small), upsert("ü", 4, 9, small), upsert("", 2, 4, small[::-1])]
     files = Files()
@@ -237,7 +241,7 @@ def make_golden(folder: Path) -> None:
         log.unlink()
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_indexes_of_older_formats_are_still_read(version: int) -> None:
     folder = GOLDEN / f"segment-{version}"
     view = View(Files(), folder, manifests.load(Files(), folder), 4)
@@ -254,6 +258,22 @@ def test_indexes_of_older_formats_are_still_read(version: int) -> None:
     assert [one.id for one in found.matches[:3]] == [b"0002", b"0003", b"0005"]
     for part in view.parts:
         part.segment.verify()
+
+
+def test_centroids_of_format_4_have_whole_codes_that_are_halved() -> None:
+    folder = GOLDEN / "segment-4"
+    (part,) = View(Files(), folder, manifests.load(Files(), folder), 4).parts
+    stored = part.segment.clusters()
+    assert stored is not None and stored.codes.shape == stored.centroids.shape
+    first = 0
+    for name, (_, last) in zip((b"", "ü".encode()), stored.clustered.astype(int), strict=True):
+        clusters = part.clusters(*part.segment.namespace_rows(name))
+        assert clusters is not None and part.codes is not None
+        np.testing.assert_array_equal(clusters.centroids.vectors, stored.centroids[first:last])
+        again = encode(stored.centroids[first:last], part.codes.frame, "cosine")
+        np.testing.assert_array_equal(clusters.centroids.halves, halved(again.values))
+        first = last
+    assert first == len(stored.centroids)
 
 
 def test_a_disk_is_asked_once_for_the_pages_of_rows_that_are_about_to_be_read(
