@@ -1,5 +1,6 @@
 """The rows that may still be in the answers of a batch, while rows are being scanned."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,6 +66,10 @@ class Candidates:
         self.thresholds = self.thresholds.copy()
         self.thresholds[query] = np.inf
 
+    def learn(self, thresholds: Values) -> None:
+        """Takes over, (b,), what the lower bounds of k rows of each query are known to reach."""
+        self.thresholds = np.maximum(self.thresholds, thresholds)
+
     def add(self, bounded: Bounded) -> None:
         """Adds rows with the bounds of their closeness."""
         if len(bounded.numbers):
@@ -81,11 +86,12 @@ class Candidates:
         if self._new:
             self._weigh()
         kept = self._kept
-        ends = np.searchsorted(kept.queries, np.arange(1, len(self._ks)))
-        rows: list[Numbers] = np.split(kept.numbers, ends)
+        edges = np.searchsorted(kept.queries, np.arange(len(self._ks) + 1)).tolist()
         return [
-            None if given_up else own
-            for given_up, own in zip(self.given_up.tolist(), rows, strict=True)
+            None if given_up else kept.numbers[first:last]
+            for given_up, (first, last) in zip(
+                self.given_up.tolist(), itertools.pairwise(edges), strict=True
+            )
         ]
 
     def _weigh(self) -> None:

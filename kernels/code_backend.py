@@ -5,17 +5,21 @@ each row's closeness lies; `candidates.py` keeps the rows that may be in the ans
 tell, or too many rows survive, the rows themselves are scanned in float32.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.backend import Backend, NearBackend
 from kernels.bit_codes import BitCodes, BitQuery, likely
+from kernels.candidates import Bounded
 from kernels.closeness import Centroids
 from kernels.code_scan import (
     GATHERED_BYTES,
     GATHERED_VALUES,
+    LEARNED_PRODUCTS,
     PRODUCTS_MAX,
     Buffers,
     CodeScan,
@@ -28,11 +32,6 @@ from kernels.rows import Rows
 from kernels.threads import Threads
 
 _BLOCK_ROWS_MIN = 256
-# The first block is small: nothing is known yet, and all of its rows are candidates. Each block is at
-# most so many times the one before.
-_FIRST_PRODUCTS = 1 << 15
-_FIRST_ROWS_MIN, _FIRST_ROWS_MAX = 256, 1_024
-_GROWTH = 64
 # Rows estimated at once by one-bit codes: these and their sums stay in the cache.
 _BIT_ROWS = 1 << 13
 # So few rows are scored at once.
@@ -40,6 +39,7 @@ _EXACT_ROWS_MAX = 256
 
 Numbers = NDArray[np.int64]
 Span = tuple[int, int]
+T = TypeVar("T")
 
 
 class CodeBackend:
@@ -143,44 +143,57 @@ class CodeBackend:
             self._helpers.keep_off(caller=queries == 1)
         if rows.codes is not None and rows.codes.ahead is not None:
             rows.codes.ahead(rows.start, rows.stop)
-        for at_once in _in_turns(self._blocks(rows, queries), len(self._buffers)):
+        for turn in self._turns(rows, queries):
             if not keep_going():
                 raise Interrupted
-            self._work(scan, at_once)
+            scan.candidates.raise_thresholds()
+            if queries == 1:
+                self._together(scan, turn)
+            else:
+                self._apart(scan, turn)
 
-    def _blocks(self, rows: Rows, queries: int) -> Iterator[Span]:
-        """Everything, so many rows and products at a time at most."""
-        share = max(_BLOCK_ROWS_MIN, -(-(rows.stop - rows.start) // len(self._buffers)))
-        most = min(share, PRODUCTS_MAX // queries)
-        size = min(most, _FIRST_ROWS_MAX, max(_FIRST_ROWS_MIN, _FIRST_PRODUCTS // queries))
+    def _turns(self, rows: Rows, queries: int) -> Iterator[list[Span]]:
+        """Everything, a block for each thread at a time.
+
+        Of several queries one block alone comes first, by which all threads then know thresholds.
+        """
+        threads = len(self._buffers)
+        share = max(_BLOCK_ROWS_MIN, -(-(rows.stop - rows.start) // threads))
+        if queries == 1:
+            size, at_once = min(share, PRODUCTS_MAX // threads), threads
+        else:
+            size, at_once = min(share, LEARNED_PRODUCTS // queries), 1
         start = rows.start
         while start < rows.stop:
-            stop = min(start + size, rows.stop)
-            yield start, stop
-            start, size = stop, min(most, _GROWTH * size)
+            firsts = range(start, min(start + at_once * size, rows.stop), size)
+            yield [(first, min(first + size, rows.stop)) for first in firsts]
+            start += at_once * size
+            if queries > 1:
+                size, at_once = min(share, PRODUCTS_MAX // queries), threads
 
-    def _work(self, scan: CodeScan, blocks: list[Span]) -> None:
-        """Several blocks, each by a thread of its own."""
-        scan.candidates.raise_thresholds()
-        work = list(zip(blocks, self._buffers, strict=False))
-        others = [
-            self._helpers.submit(scan.bounds, *block, buffers)
-            for block, buffers in work[1:]
-            if self._helpers is not None
-        ]
-        block, buffers = work[0]
-        scan.candidates.add(scan.bounds(*block, buffers))
-        for other in others:
-            scan.candidates.add(other.result())
+    def _together(self, scan: CodeScan, blocks: list[Span]) -> None:
+        """Blocks that follow each other, for one query: each is multiplied by a thread of its own.
 
+        The rest is the caller's: it is so little that threads would mostly wait for the interpreter.
+        """
+        (start, _), (_, stop), buffers = blocks[0], blocks[-1], self._buffers[0]
+        self._share_out(
+            [functools.partial(scan.multiply, *one, buffers, one[0] - start) for one in blocks]
+        )
+        scan.candidates.add(scan.bounds(start, stop, buffers))
 
-def _in_turns(blocks: Iterator[Span], threads: int) -> Iterator[list[Span]]:
-    """One block alone, then as many at a time as there are threads."""
-    at_once: list[Span] = []
-    for number, block in enumerate(blocks):
-        at_once.append(block)
-        if number == 0 or len(at_once) == threads:
-            yield at_once
-            at_once = []
-    if at_once:
-        yield at_once
+    def _apart(self, scan: CodeScan, blocks: list[Span]) -> None:
+        """Blocks each of which is all a thread's own."""
+
+        def work(block: Span, buffers: Buffers) -> Bounded:
+            scan.multiply(*block, buffers)
+            return scan.bounds(*block, buffers)
+
+        work_of = zip(blocks, self._buffers, strict=False)
+        for bounded in self._share_out([functools.partial(work, *one) for one in work_of]):
+            scan.candidates.add(bounded)
+
+    def _share_out(self, work: Sequence[Callable[[], T]]) -> list[T]:
+        """What each of them returns; the first is the caller's, the others are for other threads."""
+        others = [self._helpers.submit(one) for one in work[1:] if self._helpers is not None]
+        return [work[0](), *(other.result() for other in others)]

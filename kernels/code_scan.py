@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 from kernels.bounds import UNIT
 from kernels.candidates import NOTHING, Bounded, Candidates
 from kernels.coded_queries import CodedQueries, closeness_max
+from kernels.largest import kth_largest
 from kernels.products import Products
 from kernels.queries import Ask, Queries
 from kernels.rows import Rows
 
 # Products of a block of rows with all queries, and as many thresholds: 1 MiB, which stays in the cache.
 PRODUCTS_MAX = 1 << 17
+# So many products, of so many rows at most, are looked at for thresholds before any row is kept.
+LEARNED_PRODUCTS = 1 << 15
+_LEARNED_ROWS_MAX = 1 << 13
 # Codes gathered at once, which stay in the cache: 512 rows of 384 dimensions take 92 ns a row, 4,096
 # rows 184 ns.
 GATHERED_VALUES = 512 * 384
@@ -82,6 +86,8 @@ class CodeScan:
         self._codes = rows.codes
         self._coded = CodedQueries.of(queries, rows)
         self._multiply = products.with_queries(self._coded.values)
+        self._ks = [ask.k for ask in asks]
+        self._learned = False
         self._masks = {query: ask.mask for query, ask in enumerate(asks) if ask.mask is not None}
         self._weighed = self.candidates.thresholds
         self._weighed_terms = self._coded.thresholds(self._weighed)
@@ -95,49 +101,51 @@ class CodeScan:
             else:
                 self.candidates.give_up(query)
 
+    def multiply(self, start: int, stop: int, buffers: Buffers, behind: int = 0) -> None:
+        """Multiplies rows of codes with all queries, into room behind that of so many rows."""
+        width = len(self._coded.values)
+        own = slice(behind * width, (behind + stop - start) * width)
+        products = buffers.products[own].reshape(-1, width)
+        self._multiply(self._codes.values[start:stop], products, buffers.sums[own])
+
     def bounds(self, start: int, stop: int, buffers: Buffers) -> Bounded:
-        """The rows of one block of codes that may be in the answers."""
-        products = self._products(self._codes.values[start:stop], buffers)
+        """The rows of one block of codes that may be in the answers, by their products."""
         factors = buffers.factors(stop - start)
         factors[:2] = self._codes.factors[:, start:stop]
-        return self._reaching(
-            products, factors, lambda found: self._codes.rows_at(found + start), buffers
-        )
+        if not self._learned:
+            self._learned = True
+            rows = min(_LEARNED_ROWS_MAX, LEARNED_PRODUCTS // len(self._coded.values))
+            self._learn(start, factors[:, :rows], buffers)
+        return self._reaching(factors, lambda found: self._codes.rows_at(found + start), buffers)
 
     def bounds_of_rows(self, numbers: Numbers, buffers: Buffers) -> Bounded:
-        """The same for single rows."""
+        """Those of single rows, which are multiplied first."""
         places = self._codes.places_of(numbers)
-        products = self._products(buffers.gather(self._codes.values, places), buffers)
+        gathered = buffers.gather(self._codes.values, places)
+        room = buffers.products[: len(numbers) * len(self._coded.values)]
+        self._multiply(gathered, room.reshape(len(numbers), -1), buffers.sums)
         factors = buffers.factors(len(numbers))
         np.take(self._codes.factors, places, axis=1, out=factors[:2], mode="clip")
-        return self._reaching(products, factors, lambda found: numbers[found], buffers)
-
-    def _products(self, codes: NDArray[np.int8], buffers: Buffers) -> NDArray[np.float32]:
-        """Those of rows with all queries, (m, b)."""
-        width = len(self._coded.values)
-        products = buffers.products[: len(codes) * width].reshape(-1, width)
-        self._multiply(codes, products, buffers.sums)
-        return products
+        return self._reaching(factors, lambda found: numbers[found], buffers)
 
     def _reaching(
         self,
-        products: NDArray[np.float32],
         factors: NDArray[np.float32],
         rows_of: Callable[[Numbers], Numbers],
         buffers: Buffers,
     ) -> Bounded:
         """The pairs whose products reach the thresholds; `rows_of` says which rows a block has."""
-        shape = products.shape
-        thresholds = buffers.thresholds[: products.size].reshape(shape)
+        shape = (factors.shape[1], len(self._coded.values))
+        size = shape[0] * shape[1]
+        products = buffers.products[:size].reshape(shape)
+        thresholds = buffers.thresholds[:size].reshape(shape)
         with np.errstate(over="ignore", invalid="ignore"):
             np.matmul(factors.T, self._terms(), out=thresholds)
             for query, added in self._added.items():
                 own = added.uppers[rows_of(np.arange(shape[0])) - self._rows.start]
                 thresholds[:, query] -= own * factors[0] / np.float32(self._coded.steps[query])
             # Not `greater_equal`: a row whose threshold is no number is kept.
-            within = np.less(
-                products, thresholds, out=buffers.within[: products.size].reshape(shape)
-            )
+            within = np.less(products, thresholds, out=buffers.within[:size].reshape(shape))
             np.logical_not(within, out=within)
         found = np.flatnonzero(within)
         if not len(found):
@@ -147,7 +155,39 @@ class CodeScan:
         # Late: marking all rows that are not asked for costs ten times this.
         keep = self._asked_for(queries, numbers)
         found, at, queries, numbers = found[keep], at[keep], queries[keep], numbers[keep]
-        uppers, lowers = self._coded.bounds(queries, products.ravel()[found], factors[:2, at])
+        return self._bounded(queries, numbers, products.ravel()[found], factors[:2, at])
+
+    def _learn(self, start: int, factors: NDArray[np.float32], buffers: Buffers) -> None:
+        """Raises thresholds by those rows of a block that seem best, so that few of it are kept."""
+        count, width = factors.shape[1], len(self._ks)
+        products = buffers.products[: count * width].reshape(count, width)
+        numbers = self._codes.rows_at(np.arange(start, start + count))
+        seem = self._coded.estimates(products, factors)
+        for query, added in self._added.items():
+            seem[query] += added.uppers[numbers - self._rows.start]
+        if self._rows.dead is not None:
+            seem[:, ~self._rows.alive(numbers)] = -np.inf
+        for query, mask in self._masks.items():
+            seem[query, ~mask[numbers - self._rows.start]] = -np.inf
+        kth = np.array(
+            [kth_largest(own, min(k, count)) for own, k in zip(seem, self._ks, strict=True)]
+        )
+        # Of some queries too few rows are asked for, or nothing seems to be a number.
+        able = np.isfinite(kth) & (np.array(self._ks) <= count)
+        queries, at = np.nonzero(seem >= np.where(able, kth, np.inf)[:, None])
+        best = self._bounded(queries, numbers[at], products[at, queries], factors[:2, at])
+        lowest = np.full(width, np.inf)
+        np.minimum.at(lowest, queries, best.lowers)
+        self.candidates.learn(np.where(able, lowest, -np.inf))
+
+    def _bounded(
+        self,
+        queries: Numbers,
+        numbers: Numbers,
+        products: NDArray[np.float32],
+        factors: NDArray[np.float32],
+    ) -> Bounded:
+        uppers, lowers = self._coded.bounds(queries, products, factors)
         for query, added in self._added.items():
             pairs = np.flatnonzero(queries == query)
             places = numbers[pairs] - self._rows.start

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from kernels.candidates import Bounded
 from kernels.code_backend import CodeBackend
 from kernels.code_scan import Buffers, CodeScan
 from kernels.coded_queries import CodedQueries, codes_can_tell, split
@@ -105,7 +106,7 @@ def test_bounds_hold_in_float_arithmetic(
     rows, queries = found
     # Every row is kept when as many are asked for as there are.
     scan = CodeScan(rows, queries, [Ask(300)], NumkongProducts())
-    _, numbers, uppers, lowers = scan.bounds(0, 300, Buffers())
+    _, numbers, uppers, lowers = reached(scan)
     exact = closeness(rows, queries)[numbers]
     assert len(numbers) == 300 and (lowers - exact).max() <= (uppers - exact).min()
 
@@ -128,8 +129,32 @@ def test_no_row_is_lost_that_is_as_close_as_the_threshold(
     exact = closeness(rows, queries)
     for least in np.sort(exact)[::13]:
         scan.candidates.thresholds = np.array([least - floor], np.float64)
-        reaching = scan.bounds(0, 300, Buffers()).numbers
+        reaching = reached(scan).numbers
         assert set(np.flatnonzero(exact >= least).tolist()) <= set(reaching.tolist())
+
+
+def test_rows_that_seem_best_raise_the_threshold_before_any_is_kept() -> None:
+    random = np.random.default_rng(3)
+    vectors = random.standard_normal((300, 24)).astype(np.float32)
+    rows = rows_of(vectors, coded="cosine")
+    queries = Queries.of(vectors[:3], "cosine")
+    added = np.where(np.arange(300) < 5, 10.0, 0.0)
+    asks = [Ask(5), Ask(301), Ask(5, added=added)]
+    scan = CodeScan(rows, queries, asks, NumkongProducts())
+    found = reached(scan)
+    exact = closeness(rows, queries.some([0]))
+    kept = found.numbers[found.queries == 0]
+    assert set(np.argsort(-exact)[:5].tolist()) <= set(kept.tolist())
+    assert len(kept) < 30 and scan.candidates.thresholds[0] > exact.mean()
+    # Of whom more are asked for than were looked at, none is told apart.
+    assert (found.queries == 1).sum() == 300 and scan.candidates.thresholds[1] == -np.inf
+    assert found.numbers[found.queries == 2].tolist() == [0, 1, 2, 3, 4]
+
+
+def reached(scan: CodeScan) -> Bounded:
+    buffers = Buffers()
+    scan.multiply(0, 300, buffers)
+    return scan.bounds(0, 300, buffers)
 
 
 def closeness(rows: Rows, queries: Queries) -> NDArray[np.longdouble]:
