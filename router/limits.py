@@ -96,8 +96,9 @@ SYNC_THREADS = 16
 
 # A fold starts when replaying the log would cost a waking worker this much.
 REPLAY_MS_FOLD = 10.0
-# On the way to sleep a fold pays already above this.
-REPLAY_MS_FOLD_ASLEEP = 2.0
+# On the way to sleep a fold pays already above this: some seventy rows of 384 floats. In a worker just
+# forked they cost twice the estimate, a millisecond of each wake.
+REPLAY_MS_FOLD_ASLEEP = 0.5
 # Past this, acknowledgements slow to the builder's pace.
 REPLAY_MS_SLOW = 8 * REPLAY_MS_FOLD
 # Past this, writes are refused.
