@@ -40,13 +40,13 @@ class Buffers:
         self.products = np.empty(PRODUCTS_MAX, np.float32)
         self.thresholds = np.empty(PRODUCTS_MAX, np.float32)
         self.within = np.empty(PRODUCTS_MAX, np.bool_)
-        self._factors = np.empty((3, PRODUCTS_MAX), np.float32)
+        self._factors = np.empty((3, PRODUCTS_MAX // 2), np.float32)
         self._gathered = np.empty(GATHERED_BYTES, np.uint8)
 
-    def factors(self, count: int) -> NDArray[np.float32]:
-        """Room for the factors (3, m) of so many rows; the last is 1."""
-        own = self._factors[:, :count]
-        own[2] = 1
+    def with_ones(self, factors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The two factors of rows (2, m), and a third one that is 1."""
+        own = self._factors[:, : factors.shape[1]]
+        own[:2], own[2] = factors, 1
         return own
 
     def gather(self, codes: NDArray[Code], places: Numbers) -> NDArray[Code]:
@@ -110,8 +110,7 @@ class CodeScan:
 
     def bounds(self, start: int, stop: int, buffers: Buffers) -> Bounded:
         """The rows of one block of codes that may be in the answers, by their products."""
-        factors = buffers.factors(stop - start)
-        factors[:2] = self._codes.factors[:, start:stop]
+        factors = self._codes.factors[:, start:stop]
         if not self._learned:
             self._learned = True
             rows = min(_LEARNED_ROWS_MAX, LEARNED_PRODUCTS // len(self._coded.values))
@@ -124,8 +123,7 @@ class CodeScan:
         gathered = buffers.gather(self._codes.values, places)
         room = buffers.products[: len(numbers) * len(self._coded.values)]
         self._multiply(gathered, room.reshape(len(numbers), -1), buffers.sums)
-        factors = buffers.factors(len(numbers))
-        np.take(self._codes.factors, places, axis=1, out=factors[:2], mode="clip")
+        factors = np.take(self._codes.factors, places, axis=1)
         return self._reaching(factors, lambda found: numbers[found], buffers)
 
     def _reaching(
@@ -139,8 +137,14 @@ class CodeScan:
         size = shape[0] * shape[1]
         products = buffers.products[:size].reshape(shape)
         thresholds = buffers.thresholds[:size].reshape(shape)
+        terms = self._terms()
         with np.errstate(over="ignore", invalid="ignore"):
-            np.matmul(factors.T, self._terms(), out=thresholds)
+            if len(terms[2]) == 1:
+                np.matmul(factors.T, terms[:2], out=thresholds)
+                thresholds += terms[2]
+            else:
+                # Adding to each of several would take longer than a third factor does.
+                np.matmul(buffers.with_ones(factors).T, terms, out=thresholds)
             for query, added in self._added.items():
                 own = added.uppers[rows_of(np.arange(shape[0])) - self._rows.start]
                 thresholds[:, query] -= own * factors[0] / np.float32(self._coded.steps[query])
@@ -155,7 +159,7 @@ class CodeScan:
         # Late: marking all rows that are not asked for costs ten times this.
         keep = self._asked_for(queries, numbers)
         found, at, queries, numbers = found[keep], at[keep], queries[keep], numbers[keep]
-        return self._bounded(queries, numbers, products.ravel()[found], factors[:2, at])
+        return self._bounded(queries, numbers, products.ravel()[found], factors[:, at])
 
     def _learn(self, start: int, factors: NDArray[np.float32], buffers: Buffers) -> None:
         """Raises thresholds by those rows of a block that seem best, so that few of it are kept."""
@@ -175,7 +179,7 @@ class CodeScan:
         # Of some queries too few rows are asked for, or nothing seems to be a number.
         able = np.isfinite(kth) & (np.array(self._ks) <= count)
         queries, at = np.nonzero(seem >= np.where(able, kth, np.inf)[:, None])
-        best = self._bounded(queries, numbers[at], products[at, queries], factors[:2, at])
+        best = self._bounded(queries, numbers[at], products[at, queries], factors[:, at])
         lowest = np.full(width, np.inf)
         np.minimum.at(lowest, queries, best.lowers)
         self.candidates.learn(np.where(able, lowest, -np.inf))

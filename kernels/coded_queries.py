@@ -115,7 +115,7 @@ class CodedQueries:
     def estimates(
         self, products: NDArray[np.float32], factors: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """About how close rows are, (b, m), by m.k (m, b) and the factors (2 or more, m) of rows."""
+        """About how close rows are, (b, m), by m.k (m, b) and the factors (2, m) of rows."""
         steps, rates = np.stack((self.steps, self.upper))[:, :, None].astype(np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             found: NDArray[np.float32] = np.multiply(products.T, steps, order="C")
