@@ -173,16 +173,18 @@ class CodeScan:
             seem[:, ~self._rows.alive(numbers)] = -np.inf
         for query, mask in self._masks.items():
             seem[query, ~mask[numbers - self._rows.start]] = -np.inf
+        ks = np.array(self._ks)
         kth = np.array(
             [kth_largest(own, min(k, count)) for own, k in zip(seem, self._ks, strict=True)]
         )
-        # Of some queries too few rows are asked for, or nothing seems to be a number.
-        able = np.isfinite(kth) & (np.array(self._ks) <= count)
+        # Where there are k that are asked for; what is no number is among no best.
+        able = (kth > -np.inf) & (ks <= count)
         queries, at = np.nonzero(seem >= np.where(able, kth, np.inf)[:, None])
         best = self._bounded(queries, numbers[at], products[at, queries], factors[:, at])
         lowest = np.full(width, np.inf)
         np.minimum.at(lowest, queries, best.lowers)
-        self.candidates.learn(np.where(able, lowest, -np.inf))
+        enough = np.bincount(queries, minlength=width) >= ks
+        self.candidates.learn(np.where(enough, lowest, -np.inf))
 
     def _bounded(
         self,

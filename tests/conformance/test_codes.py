@@ -151,10 +151,26 @@ def test_rows_that_seem_best_raise_the_threshold_before_any_is_kept() -> None:
     assert found.numbers[found.queries == 2].tolist() == [0, 1, 2, 3, 4]
 
 
-def reached(scan: CodeScan) -> Bounded:
+def test_nothing_is_learned_from_what_is_no_number() -> None:
+    vectors = np.random.default_rng(3).standard_normal((100, 24)).astype(np.float32)
+    vectors[:4] = 0
+    rows = rows_of(vectors, coded="cosine")
+    assert rows.codes is not None
+    values, factors = rows.codes.values.copy(), rows.codes.factors.copy()
+    values[:4], factors[:, :4] = 0, 0
+    odd = replace(rows, codes=replace(rows.codes, values=values, factors=factors))
+    queries = Queries.of(vectors[7:8], "cosine")
+    scan = CodeScan(odd, queries, [Ask(5)], NumkongProducts())
+    with np.errstate(all="ignore"):
+        kept = reached(scan, 100).numbers.tolist()
+    assert set(np.argsort(-closeness(rows, queries))[:5].tolist()) <= set(kept)
+    assert {0, 1, 2, 3} <= set(kept)
+
+
+def reached(scan: CodeScan, rows: int = 300) -> Bounded:
     buffers = Buffers()
-    scan.multiply(0, 300, buffers)
-    return scan.bounds(0, 300, buffers)
+    scan.multiply(0, rows, buffers)
+    return scan.bounds(0, rows, buffers)
 
 
 def closeness(rows: Rows, queries: Queries) -> NDArray[np.longdouble]:
