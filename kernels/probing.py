@@ -11,6 +11,7 @@ How many rows are enough was measured: docs/decisions/2026-11-26-one-bit-codes-t
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +45,7 @@ _ENOUGH_SHARE = 0.75
 _GAP_MAX = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Clusters:
     """The rows start..stop of a namespace around their centroids.
 
@@ -61,6 +62,16 @@ class Clusters:
     places: NDArray[np.uint32]
     centroids: Centroids
     bits: BitCodes | None = None
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """The first place of each cluster, (m,)."""
+        return np.concatenate(([self.start], self.ends[:-1])).astype(np.int64)
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """How many rows lie around each centroid, (m,)."""
+        return self.ends - self.starts
 
     def closest(self, rows: Numbers) -> NDArray[np.int64]:
         """The number of the centroid that each of `rows` lies around."""
@@ -103,15 +114,13 @@ def search_near(
 ) -> list[Found]:
     """The best rows near each query, as `topk.search` gives them; asks have nothing added."""
     closeness = backend.closeness(clusters.centroids, queries)
-    starts = np.concatenate(([clusters.start], clusters.ends[:-1])).astype(np.int64)
-    sizes = clusters.ends - starts
     bits = _bits(rows, clusters, queries)
     found = []
     for number, (close, ask, effort) in enumerate(zip(closeness, asks, efforts, strict=True)):
         if not keep_going():
             raise Interrupted
         query = queries.some([number])
-        near = _Near(backend, rows, clusters, starts, sizes, query, bits.get(number), keep_going)
+        near = _Near(backend, rows, clusters, query, bits.get(number), keep_going)
         found.append(near.find(ask, effort, close))
     return found
 
@@ -131,13 +140,11 @@ def _bits(rows: Rows, clusters: Clusters, queries: Queries) -> dict[int, BitQuer
 
 @dataclass(frozen=True, slots=True)
 class _Near:
-    """One query; `starts` and `sizes` of all clusters, `bits` where its one-bit code can be used."""
+    """One query; `bits` where its one-bit code can be used."""
 
     backend: NearBackend
     rows: Rows
     clusters: Clusters
-    starts: Numbers
-    sizes: Numbers
     query: Queries
     bits: BitQuery | None
     keep_going: Callable[[], bool]
@@ -145,7 +152,7 @@ class _Near:
     def find(self, ask: Ask, effort: Effort, closeness: Floats | None) -> Found:
         """The best rows, where centroids are so close."""
         count = self.rows.stop - self.rows.start
-        enough = effort.rows(ask.k, count, len(self.sizes))
+        enough = effort.rows(ask.k, count, len(self.clusters.ends))
         if ask.rows is not None:
             if closeness is None or len(ask.rows) <= enough:
                 return self._best(ask, effort, every=True)
@@ -175,11 +182,11 @@ class _Near:
 
         Also whether these are all. share: of the rows that is asked for; enough: without a mask
         """
-        mask, starts, sizes = ask.mask, self.starts, self.sizes
+        mask, starts, sizes = ask.mask, self.clusters.starts, self.clusters.sizes
         wanted = enough * share**_ASKED_EXPONENT
         looked_at = wanted / share
         while True:
-            taken = _closest(closeness, sizes, looked_at)
+            taken = _closest(closeness, self.clusters, looked_at)
             every = len(taken) == len(sizes)
             own = sizes[taken]
             firsts = np.cumsum(own) - own
@@ -205,10 +212,10 @@ class _Near:
         return Found(hits, every and (bound is None or few))
 
 
-def _closest(closeness: Floats, sizes: Numbers, rows: float) -> Numbers:
+def _closest(closeness: Floats, clusters: Clusters, rows: float) -> Numbers:
     """The closest clusters that together have so many rows, ascending; all if they have fewer."""
-    count = len(closeness)
-    some = 1 + int(rows * count / max(1, int(sizes.sum())))
+    count, sizes = len(closeness), clusters.sizes
+    some = 1 + int(rows * count / (clusters.stop - clusters.start))
     while some < count:
         ranked = np.flatnonzero(closeness >= kth_largest(closeness, some))
         ranked = ranked[np.argsort(-closeness[ranked], kind="stable")]
