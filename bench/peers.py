@@ -140,7 +140,7 @@ class _Bench:
         """Builds an engine and asks it while it is awake."""
         peer, record = runner.peer, self._record
         if len(self._dataset.vectors) > peer.rows_max:
-            raise BenchError(f"{peer.name} does not take in so many rows within hours.")
+            raise BenchError(f"{peer.name} is not for so many rows; at most {peer.rows_max:,}.")
         runner.folder.mkdir()
         built = runner.ask("build", vectors=self._path("vectors"))
         with runner.serving():

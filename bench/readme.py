@@ -149,7 +149,10 @@ _ROWS: dict[str, list[tuple[str, str]]] = {
     ],
     "peers": [
         (f"{engine}: {measured} ms", f"{engine}: {said}")
-        for engine in ("Torpor", "faiss Flat", "faiss HNSW", "usearch", "sqlite-vec", "pgvector")
+        for engine in (
+            *("Torpor", "faiss Flat", "faiss HNSW", "usearch", "sqlite-vec"),
+            *("pgvector", "pgvector exact"),
+        )
         for measured, said in (
             ("cold, a sleeping index", "the first query to a sleeping index"),
             ("cold, with the process", "a fresh process that opens and queries"),

@@ -48,16 +48,20 @@ _PROCESSES = 2
 def main(arguments: Sequence[str]) -> None:
     """Measures and writes the record."""
     parser = question("servers", __doc__, top_k=True)
-    parser.add_argument("--engines", default=",".join(_NAMES), help="by commas: %(default)s")
+    parser.add_argument(
+        "--engines", help=f"by commas, of {', '.join(_NAMES)}; by default those for so many rows"
+    )
     parser.add_argument("--recall", type=float, default=0.97, help="recall@10 that others reach")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each server")
     parser.add_argument("--seconds", type=float, default=8.0, help="of a turn")
     options = parser.parse_args(arguments)
-    chosen = [one.strip() for one in options.engines.split(",")]
-    unknown = set(chosen) - set(_NAMES)
+    named = [one.strip() for one in options.engines.split(",")] if options.engines else []
+    unknown = set(named) - set(_NAMES)
     if unknown:
         raise BenchError(f"There is no server {min(unknown)!r}; there are {', '.join(_NAMES)}.")
     dataset = _with_neighbors(datasets.load(options), options)
+    fit = [peer for peer in PEERS if peer.is_server and len(dataset.vectors) <= peer.rows_max]
+    chosen = [peer for peer in PEERS if peer.name in named] if named else fit
     settings = {
         "data": dataset.name,
         "top_k": options.top_k,
@@ -70,7 +74,7 @@ def main(arguments: Sequence[str]) -> None:
         ExitStack() as stack,
     ):
         others = _Others(record, dataset, options, Path(folder))
-        others.start([peer for peer in PEERS if peer.name in chosen], stack)
+        others.start(chosen, stack)
         target = stack.enter_context(running("--idle-seconds", "600"))
         target.fill(dataset)
         bodies = [query(dataset, number, options.top_k) for number in range(len(dataset.queries))]

