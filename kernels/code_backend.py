@@ -19,10 +19,10 @@ from kernels.closeness import Centroids
 from kernels.code_scan import (
     GATHERED_BYTES,
     GATHERED_VALUES,
-    LEARNED_PRODUCTS,
     PRODUCTS_MAX,
     Buffers,
     CodeScan,
+    learned_rows,
 )
 from kernels.coded_queries import codes_can_tell
 from kernels.errors import Interrupted
@@ -162,7 +162,7 @@ class CodeBackend:
         if queries == 1:
             size, at_once = min(share, PRODUCTS_MAX // threads), threads
         else:
-            size, at_once = min(share, LEARNED_PRODUCTS // queries), 1
+            size, at_once = min(share, learned_rows(queries)), 1
         start = rows.start
         while start < rows.stop:
             firsts = range(start, min(start + at_once * size, rows.stop), size)

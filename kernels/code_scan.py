@@ -18,7 +18,7 @@ from kernels.rows import Rows
 # Products of a block of rows with all queries, and as many thresholds: 1 MiB, which stays in the cache.
 PRODUCTS_MAX = 1 << 17
 # So many products, of so many rows at most, are looked at for thresholds before any row is kept.
-LEARNED_PRODUCTS = 1 << 15
+_LEARNED_PRODUCTS = 1 << 16
 _LEARNED_ROWS_MAX = 1 << 13
 # Codes gathered at once, which stay in the cache: 512 rows of 384 dimensions take 92 ns a row, 4,096
 # rows 184 ns.
@@ -30,6 +30,11 @@ _ADDED_ROUNDING = 16 * UNIT
 
 Numbers = NDArray[np.int64]
 Code = TypeVar("Code", np.int8, np.uint8)
+
+
+def learned_rows(queries: int) -> int:
+    """Of how many rows so many queries learn thresholds."""
+    return min(_LEARNED_ROWS_MAX, _LEARNED_PRODUCTS // queries)
 
 
 class Buffers:
@@ -113,8 +118,7 @@ class CodeScan:
         factors = self._codes.factors[:, start:stop]
         if not self._learned:
             self._learned = True
-            rows = min(_LEARNED_ROWS_MAX, LEARNED_PRODUCTS // len(self._coded.values))
-            self._learn(start, factors[:, :rows], buffers)
+            self._learn(start, factors[:, : learned_rows(len(self._ks))], buffers)
         return self._reaching(factors, lambda found: self._codes.rows_at(found + start), buffers)
 
     def bounds_of_rows(self, numbers: Numbers, buffers: Buffers) -> Bounded:
