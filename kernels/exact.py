@@ -4,7 +4,7 @@ A score depends on its query and its row alone, bit for bit: not on the batch, t
 or where the row lies. BLAS gives no such promise, so it is not used here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,10 @@ from kernels.errors import Interrupted
 from kernels.queries import Ask, Metric, Queries
 from kernels.rows import Rows, stretches
 
-# float64 values gathered at once: 4 MiB, at any number of rows.
+# Values of rows that a scan takes at once, and that are made float64 at once: 1 MiB, about the cache.
+# 1,000 rows of 384 take 463 us; in one piece, where its memory has to be asked of the system, 3,452.
 _BLOCK_VALUES = 1 << 19
+_WIDE_VALUES = 1 << 17
 
 # A disk is asked for what lies so close together, in rows, at once.
 _GAP_MAX = 4
@@ -30,11 +32,14 @@ def score(vectors: NDArray[np.float32], query: NDArray[np.float32], metric: Metr
     """
     wide = query.astype(np.float64)
     scores = np.empty(len(vectors))
-    step = max(1, _BLOCK_VALUES // len(query))
-    for start in range(0, len(vectors), step):
-        block = vectors[start : start + step].astype(np.float64)
-        scores[start : start + step] = _score_block(block, wide, metric)
+    for own in _blocks(len(vectors), len(query)):
+        scores[own] = _score_block(vectors[own].astype(np.float64), wide, metric)
     return scores
+
+
+def _blocks(rows: int, dimension: int) -> Iterator[slice]:
+    step = max(1, _WIDE_VALUES // dimension)
+    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def _score_block(block: NDArray[np.float64], query: NDArray[np.float64], metric: Metric) -> Scores:
@@ -72,7 +77,10 @@ def score_rows(rows: Rows, numbers: RowNumbers, queries: Queries, number: int, a
     if rows.ahead is not None:
         for stretch in stretches(np.sort(numbers), _GAP_MAX):
             rows.ahead(*stretch)
-    scores = score(rows.vectors[numbers], queries.vectors[number], queries.metric)
+    query, metric = queries.vectors[number], queries.metric
+    scores = np.empty(len(numbers))
+    for own in _blocks(len(numbers), len(query)):
+        scores[own] = score(rows.vectors[numbers[own]], query, metric)
     return scores if ask.added is None else scores + ask.added[numbers - rows.start]
 
 

@@ -13,7 +13,7 @@ from kernels.rows import norm_bounds, row_norms
 from tests.conformance.brute_force import METRICS, Vectors
 
 PRODUCTS: list[Products] = [NumpyProducts(), NumkongProducts()]
-DIMENSIONS = [1, 2, 7, 64, 385]
+DIMENSIONS = [1, 2, 7, 64, 385, 20_000]
 
 
 def drawn(dimension: int) -> tuple[Vectors, Vectors]:
