@@ -3,11 +3,11 @@
 No server: arrays in, row numbers out, in this process, one thread. Torpor's own ways are exact answers
 by codes and in float32, with their proof, and approximate ones; `X @ q and selection` is what one would
 write by hand. Libraries get the smallest effort whose recall reaches that of Torpor's approximate way,
-or --recall where there is none. All ways answer the same queries by turns, round after round, so that
-whatever else the machine does happens to all of them; a ratio is the median of each round's ratio,
-beside its spread from the 10th to the 90th percentile. Recall is against neighbours that were decided
-in float64. `of which` is where the time of the approximate way goes: queries of their own, after all
-turns, with a clock between the steps.
+or --recall where there is none. All ways answer the same queries by turns, sixteen in each, one batch
+after the other, round after round, so that whatever else the machine does happens to all of them; a
+ratio is the median of each round's ratio of medians, beside its spread from the 10th to the 90th
+percentile. Recall is against neighbours that were decided in float64. `of which` is where the time of
+the approximate way goes: queries of their own, after all turns, with a clock between the steps.
 
 Beside a way that reads all rows stands how much of the memory's bandwidth it reached: the bytes of its
 codes or vectors alone, by the best rate at which numpy read a large array in the same run.
@@ -60,6 +60,8 @@ _LIBRARIES = ("faiss Flat", "faiss SQ8", "faiss RaBitQ", "faiss HNSW", "usearch"
 _GRAPHS = ("faiss HNSW", "usearch")
 # Those that do not look at all rows, as the approximate way does not.
 _NEAR_LIBRARIES = _LIBRARIES[1:]
+# Queries of a turn, in batches: whoever comes next finds caches full of what others read, once.
+_TURN_QUERIES = 16
 _RECALL_QUERIES = 100
 _BANDWIDTH_BYTES = 512 << 20
 _HUGE = 100.0
@@ -130,6 +132,16 @@ def read_bandwidth() -> float:
             read()
             best = min(best, time.perf_counter() - began)
     return float(_BANDWIDTH_BYTES / best / 1e9)
+
+
+def _timed(way: Way, queries: NDArray[np.float32], batch: int, k: int) -> list[float]:
+    """The milliseconds of each batch of these queries, one after the other."""
+    turn = []
+    for first in range(0, len(queries), batch):
+        began = time.perf_counter()
+        way.find(queries[first : first + batch], k)
+        turn.append((time.perf_counter() - began) * 1e3)
+    return turn
 
 
 @dataclass
@@ -220,34 +232,36 @@ class _Grid:
                 self._record.samples[name].append(ms)
 
     def _race(self, ways: Sequence[Way], batch: int, k: int) -> None:
-        """All ways by turns."""
+        """All ways by turns, each with so many queries one after the other."""
         queries, record = self._set.queries, self._record
-        taken: dict[str, list[float]] = {way.name: [] for way in ways}
+        batches = max(1, _TURN_QUERIES // batch)
+        taken: dict[str, list[list[float]]] = {way.name: [] for way in ways}
         title = f"{self._set.name}, batch {batch}, k {k}"
         with Progress(transient=True) as progress:
             for number in progress.track(range(-2, self._options.rounds), description=title):
-                first = (number * batch) % max(1, len(queries) - batch)
-                some = np.ascontiguousarray(queries[first : first + batch])
+                first = (number * batches * batch) % max(1, len(queries) - batches * batch)
+                own = np.ascontiguousarray(queries[first : first + batches * batch])
                 for way in ways:
-                    began = time.perf_counter()
-                    way.find(some, k)
+                    turn = _timed(way, own, batch, k)
                     if number >= 0:
-                        taken[way.name].append((time.perf_counter() - began) * 1e3)
+                        taken[way.name].append(turn)
         for way in ways:
-            own = np.array(taken[way.name])
-            record.samples[f"{title}, {way.name} ms"] += taken[way.name]
+            every = [ms for turn in taken[way.name] for ms in turn]
+            record.samples[f"{title}, {way.name} ms"] += every
             if way is not ways[0]:
                 self._compare(title, taken, way.name, ways[0].name)
             if way.name in _NEAR_LIBRARIES and APPROXIMATE in taken:
                 self._compare(title, taken, APPROXIMATE, way.name)
             if way.bytes_a_row and batch == 1:
-                read = len(self._set.vectors) * way.bytes_a_row / np.median(own) / 1e6
+                read = len(self._set.vectors) * way.bytes_a_row / np.median(every) / 1e6
                 name = f"{title}, {way.name}: of the read bandwidth %"
                 record.figures[name] = float(100 * read / self._bandwidth)
 
-    def _compare(self, title: str, taken: dict[str, list[float]], one: str, other: str) -> None:
-        """What one way takes, times another, round by round."""
-        ratios = np.array(taken[one]) / np.array(taken[other])
+    def _compare(
+        self, title: str, taken: dict[str, list[list[float]]], one: str, other: str
+    ) -> None:
+        """What one way takes, times another: medians of turns, round by round."""
+        ratios = np.median(taken[one], axis=1) / np.median(taken[other], axis=1)
         of, figures = f"{title}, {one}, times {other}", self._record.figures
         figures[of] = float(np.median(ratios))
         for percentile in (10, 90):
