@@ -234,13 +234,14 @@ class _Grid:
     def _race(self, ways: Sequence[Way], batch: int, k: int) -> None:
         """All ways by turns, each with so many queries one after the other."""
         queries, record = self._set.queries, self._record
-        batches = max(1, _TURN_QUERIES // batch)
+        # Whole batches, where there are queries for one.
+        asked = max(1, min(_TURN_QUERIES, len(queries)) // batch) * batch
         taken: dict[str, list[list[float]]] = {way.name: [] for way in ways}
         title = f"{self._set.name}, batch {batch}, k {k}"
         with Progress(transient=True) as progress:
             for number in progress.track(range(-2, self._options.rounds), description=title):
-                first = (number * batches * batch) % max(1, len(queries) - batches * batch)
-                own = np.ascontiguousarray(queries[first : first + batches * batch])
+                first = (number * asked) % max(1, len(queries) - asked)
+                own = np.ascontiguousarray(queries[first : first + asked])
                 for way in ways:
                     turn = _timed(way, own, batch, k)
                     if number >= 0:

@@ -159,17 +159,14 @@ class CodeBackend:
         """
         threads = len(self._buffers)
         share = max(_BLOCK_ROWS_MIN, -(-(rows.stop - rows.start) // threads))
-        if queries == 1:
-            size, at_once = min(share, PRODUCTS_MAX // threads), threads
-        else:
-            size, at_once = min(share, learned_rows(queries)), 1
+        # Of a query alone, all blocks of a turn share one room.
+        most = min(share, PRODUCTS_MAX // (threads if queries == 1 else queries))
+        size, at_once = (most, threads) if queries == 1 else (min(share, learned_rows(queries)), 1)
         start = rows.start
         while start < rows.stop:
             firsts = range(start, min(start + at_once * size, rows.stop), size)
             yield [(first, min(first + size, rows.stop)) for first in firsts]
-            start += at_once * size
-            if queries > 1:
-                size, at_once = min(share, PRODUCTS_MAX // queries), threads
+            start, size, at_once = start + at_once * size, most, threads
 
     def _together(self, scan: CodeScan, blocks: list[Span]) -> None:
         """Blocks that follow each other, for one query: each is multiplied by a thread of its own.

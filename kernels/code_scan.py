@@ -45,6 +45,7 @@ class Buffers:
         self.products = np.empty(PRODUCTS_MAX, np.float32)
         self.thresholds = np.empty(PRODUCTS_MAX, np.float32)
         self.within = np.empty(PRODUCTS_MAX, np.bool_)
+        # For two queries or more: one alone needs no ones.
         self._factors = np.empty((3, PRODUCTS_MAX // 2), np.float32)
         self._gathered = np.empty(GATHERED_BYTES, np.uint8)
 
@@ -94,8 +95,7 @@ class CodeScan:
         self._ks = [ask.k for ask in asks]
         self._learned = False
         self._masks = {query: ask.mask for query, ask in enumerate(asks) if ask.mask is not None}
-        self._weighed = self.candidates.thresholds
-        self._weighed_terms = self._coded.thresholds(self._weighed)
+        self._weighed: tuple[NDArray[np.float64], NDArray[np.float32]] | None = None
         self._added: dict[int, _Added] = {}
         for query, ask in enumerate(asks):
             if ask.added is None:
@@ -143,7 +143,7 @@ class CodeScan:
         thresholds = buffers.thresholds[:size].reshape(shape)
         terms = self._terms()
         with np.errstate(over="ignore", invalid="ignore"):
-            if len(terms[2]) == 1:
+            if shape[1] == 1:
                 np.matmul(factors.T, terms[:2], out=thresholds)
                 thresholds += terms[2]
             else:
@@ -207,10 +207,11 @@ class CodeScan:
 
     def _terms(self) -> NDArray[np.float32]:
         """What makes thresholds of factors, with what is known now."""
-        known = self.candidates.thresholds
-        if self._weighed is not known:
-            self._weighed, self._weighed_terms = known, self._coded.thresholds(known)
-        return self._weighed_terms
+        known, weighed = self.candidates.thresholds, self._weighed
+        if weighed is None or weighed[0] is not known:
+            # In one piece: threads of a batch share it.
+            self._weighed = weighed = (known, self._coded.thresholds(known))
+        return weighed[1]
 
     def _asked_for(self, queries: Numbers, numbers: Numbers) -> NDArray[np.bool_]:
         """Which pairs are of a live row that the query asks for."""

