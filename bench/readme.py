@@ -52,14 +52,25 @@ def _table() -> str:
             f"Linux {machine['kernel'].partition('-')[0]}, Python {machine['python']}, on "
             f"{records['cold_start']['settings']['data']} float32 (cosine); "
             f"the sleeping indexes on {records['sleeping']['settings']['data']}. "
-            f"Commit {', '.join(commits)}. Page cache dropped means that the index's files were read "
-            "from the disk."
+            f"{_elsewhere(records)}Commit {', '.join(commits)}. Page cache dropped means that the "
+            "index's files were read from the disk."
         ),
     ]
     figure = f"bench/results/{_FIGURE}.svg"
     lines += ["", f"![The first query after a silence]({figure})", ""]
     lines += [f"All of it, and how each figure is measured: [{_REPORT}]({_REPORT})."]
     return "\n".join(lines)
+
+
+def _elsewhere(records: dict[str, Any]) -> str:
+    """Which records are of other machines, but for cards, whose headings say so."""
+    here = records["cold_start"]["machine"]["cpu"]
+    others = {name: record["machine"]["cpu"] for name, record in records.items()}
+    return "".join(
+        f"What `{name}` measures was measured on another machine ({cpu}). "
+        for name, cpu in others.items()
+        if cpu != here and not name.startswith("card")
+    )
 
 
 _FIGURE = "cold"
